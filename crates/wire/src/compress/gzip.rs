@@ -6,7 +6,8 @@ use super::{Codec, CompressError};
 
 const DEFAULT_LEVEL: i32 = 6;
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
-const STEP: usize = 32 * 1024;
+/// The most that is reserved before anything was written.
+const STEP: usize = 256 * 1024;
 
 /// Flags of a member's header.
 const HEADER_CRC: u8 = 2;
@@ -81,9 +82,9 @@ impl Reader {
         output: &mut Vec<u8>,
         limit: usize,
     ) -> Result<(), CompressError> {
-        let end = output.len().saturating_add(limit);
+        let begin = output.len();
         while !input.is_empty() {
-            input = self.member(&input[header_length(input)?..], output, end, limit)?;
+            input = self.member(&input[header_length(input)?..], output, begin, limit)?;
         }
         Ok(())
     }
@@ -92,15 +93,19 @@ impl Reader {
         &mut self,
         mut input: &'a [u8],
         output: &mut Vec<u8>,
-        end: usize,
+        begin: usize,
         limit: usize,
     ) -> Result<&'a [u8], CompressError> {
+        let end = begin.saturating_add(limit);
         self.inflate.reset(false);
         let start = output.len();
         loop {
-            // Room is made in steps and never beyond one byte over the limit, whatever the stream would like.
-            let room = (input.len() * 4).clamp(1024, STEP).min(end - output.len() + 1);
-            output.reserve_exact(room.max(1));
+            // Room grows with what was written, so that little is moved, but never beyond one byte over the limit: that byte
+            // tells content that just fits from content that does not.
+            if output.len() == output.capacity() {
+                let wish = input.len().saturating_mul(4).clamp(1024, STEP).max(output.len() - begin);
+                output.reserve_exact(wish.min(end - output.len()).saturating_add(1));
+            }
             let (before_in, before_out) = (self.inflate.total_in(), output.len());
             let status = self
                 .inflate

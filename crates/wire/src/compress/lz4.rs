@@ -1,13 +1,17 @@
 //! lz4 frames, written and read around the block functions: 64 KiB independent blocks out; in, every frame that Kafka's Java
 //! client can read.
 
-use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
+use lz4_flex::block::{CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size};
 use twox_hash::XxHash32;
 
 use super::{Codec, CompressError};
 
 const MAGIC: [u8; 4] = 0x184d_2204u32.to_le_bytes();
 const BLOCK: usize = 64 * 1024;
+/// Blocks below this many bytes can be compressed with the encoder's small table.
+const SMALL: usize = u16::MAX as usize;
+/// The most bytes that one byte of a compressed block can stand for.
+const MAX_EXPANSION: usize = 255;
 const UNCOMPRESSED: u32 = 1 << 31;
 
 /// Bits of the frame's flags.
@@ -36,9 +40,12 @@ fn header_checksum(descriptor: &[u8]) -> u8 {
     (XxHash32::oneshot(0, descriptor) >> 8) as u8
 }
 
-/// Remembers nothing between calls today; it is here so that all codecs are used alike.
+/// Keeps the encoder's tables: the small one serves blocks below [`SMALL`] bytes and stays in the nearest cache.
 #[derive(Default)]
-pub(super) struct Writer;
+pub(super) struct Writer {
+    small: Option<CompressTable>,
+    large: Option<CompressTable>,
+}
 
 impl Writer {
     pub(super) fn compress(&mut self, input: &[u8], output: &mut Vec<u8>) -> Result<(), CompressError> {
@@ -49,7 +56,11 @@ impl Writer {
         for block in input.chunks(BLOCK) {
             let start = output.len();
             output.resize(start + 4 + get_maximum_output_size(block.len()), 0);
-            let size = compress_into(block, &mut output[start + 4..])
+            let table = match block.len() {
+                0..SMALL => self.small.get_or_insert_with(CompressTable::small),
+                _ => self.large.get_or_insert_with(CompressTable::large),
+            };
+            let size = compress_into_with_table(block, &mut output[start + 4..], table)
                 .map_err(|_| corrupt("the block does not fit its buffer"))?;
             let prefix = if size < block.len() {
                 output.truncate(start + 4 + size);
@@ -146,9 +157,11 @@ fn frame<'a>(
             return Err(corrupt("a block's checksum is wrong"));
         }
         let start = output.len();
-        let room = block_size.min(end - start);
+        // Not more than the block can need: a batch of tiny blocks would otherwise have 4 MiB cleared for each of them.
+        let most = block_size.min(size * MAX_EXPANSION);
+        let room = most.min(end - start);
         if prefix & UNCOMPRESSED != 0 {
-            if size > room {
+            if size > end - start {
                 return Err(CompressError::TooLarge { codec: Codec::Lz4, limit });
             }
             output.extend_from_slice(block);
@@ -160,7 +173,7 @@ fn frame<'a>(
             Err(error) => {
                 output.truncate(start);
                 return Err(match error {
-                    lz4_flex::block::DecompressError::OutputTooSmall { .. } if room < block_size => {
+                    lz4_flex::block::DecompressError::OutputTooSmall { .. } if room < most => {
                         CompressError::TooLarge { codec: Codec::Lz4, limit }
                     }
                     _ => corrupt("a block is invalid"),

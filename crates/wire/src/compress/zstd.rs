@@ -24,7 +24,12 @@ impl Writer {
         let failed = |_| CompressError::Level { codec: Codec::Zstd, level, min: -7, max: 4 };
         let context = match &mut self.0 {
             Some(context) => context,
-            none => none.insert(CompressContext::new(level).map_err(failed)?),
+            none => {
+                let fresh = none.insert(CompressContext::new(level).map_err(failed)?);
+                // The batch has a checksum; Kafka's own frames have none either.
+                fresh.set_content_checksum(false);
+                fresh
+            }
         };
         context.set_level(level).map_err(failed)?;
         let start = output.len();

@@ -44,8 +44,8 @@ impl Default for Finish {
     }
 }
 
-/// Room for the lengths and deltas in front of a record's key.
-const HEAD: usize = 5 + 1 + 10 + 5 + 5;
+/// Room for the lengths and deltas in front of a record's key: 5 + 1 + 10 + 5 + 5 bytes, and up to what is cleared at once.
+const HEAD: usize = 32;
 
 impl Default for BatchBuilder {
     fn default() -> Self {
@@ -128,15 +128,18 @@ impl BatchBuilder {
         }
         let delta = timestamp.wrapping_sub(self.base_timestamp);
         let size = content_size(delta, offset_delta, key, value, headers.clone());
-        let mut head = [0u8; HEAD];
-        let mut at = write_i64(size as i64, &mut head);
+        self.buffer.reserve(HEAD + size);
+        let start = self.buffer.len();
+        // Written in place and cut: a copy from the stack would wait for the single bytes to arrive there.
+        self.buffer.extend_from_slice(&[0; HEAD]);
+        let head = &mut self.buffer[start..];
+        let mut at = write_i64(size as i64, head);
         // The attributes of a record: none is defined.
         at += 1;
         at += write_i64(delta, &mut head[at..]);
         at += write_i64(i64::from(offset_delta), &mut head[at..]);
         at += write_i64(length(key), &mut head[at..]);
-        self.buffer.reserve(HEAD + size);
-        self.buffer.extend_from_slice(&head[..at]);
+        self.buffer.truncate(start + at);
         self.buffer.extend_from_slice(key.unwrap_or_default());
         self.put(length(value));
         self.buffer.extend_from_slice(value.unwrap_or_default());

@@ -38,18 +38,29 @@ impl Cursor {
         self.at
     }
 
-    /// Reads the next record. After an error there is nothing more.
+    /// Reads the next record. Bytes behind the last record are an error, too. After an error there is nothing more.
     #[inline]
     pub fn next<'b>(&mut self, body: &'b [u8]) -> Option<Result<Record<'b>, RecordError>> {
         if self.remaining == 0 {
-            return None;
+            return self.end(body).err().map(Err);
         }
         let record = self.read(body);
         match record {
             Ok(_) => self.remaining -= 1,
-            Err(_) => self.remaining = 0,
+            Err(_) => (self.remaining, self.at) = (0, body.len()),
         }
         Some(record)
+    }
+
+    /// Behind the last record the body must end. Says so once.
+    #[cold]
+    fn end(&mut self, body: &[u8]) -> Result<(), RecordError> {
+        if self.at >= body.len() {
+            return Ok(());
+        }
+        let error = self.error("bytes are left behind the last record");
+        self.at = body.len();
+        Err(error)
     }
 
     /// Steps over up to `count` records by their lengths alone and returns how many there were.
@@ -152,19 +163,7 @@ impl<'b> Iterator for Records<'b> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        match self.cursor.next(self.body) {
-            None if self.cursor.at < self.body.len() && self.cursor.at != usize::MAX => {
-                let clean = self.cursor.remaining == 0;
-                let error = self.cursor.error("bytes are left behind the last record");
-                self.cursor.at = usize::MAX;
-                clean.then_some(Err(error))
-            }
-            Some(Err(error)) => {
-                self.cursor.at = usize::MAX;
-                Some(Err(error))
-            }
-            next => next,
-        }
+        self.cursor.next(self.body)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -1,0 +1,272 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::assignor::{Assignor, Range, RoundRobin};
+use crate::{GroupError, GroupReply, GroupRequest, TopicMap};
+
+/// A partition of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition's number.
+    pub partition: i32,
+}
+
+impl TopicPartition {
+    /// A partition of `topic`.
+    pub fn new(topic: impl Into<Arc<str>>, partition: i32) -> Self {
+        TopicPartition { topic: topic.into(), partition }
+    }
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
+}
+
+/// What is committed for a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OffsetAndMetadata {
+    /// The next offset to read: one after the last record that was handled.
+    pub offset: i64,
+    /// Leader epoch of the last record that was handled, if it is known (KIP-320).
+    pub leader_epoch: Option<i32>,
+    /// The application's own note, at most 4096 bytes by the broker's default.
+    pub metadata: Arc<str>,
+}
+
+impl OffsetAndMetadata {
+    /// An offset without leader epoch and note.
+    pub fn new(offset: i64) -> Self {
+        OffsetAndMetadata { offset, leader_epoch: None, metadata: "".into() }
+    }
+}
+
+/// How a member takes part in its group. The defaults are the Java client's.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The group (`group.id`).
+    pub group_id: Arc<str>,
+    /// Makes the member static (`group.instance.id`, KIP-345): it keeps its partitions over a restart within its session.
+    pub instance_id: Option<Arc<str>>,
+    /// Without a heartbeat for this long the coordinator gives the member up (`session.timeout.ms`). Default 45 s.
+    pub session_timeout: Duration,
+    /// Time between heartbeats (`heartbeat.interval.ms`). Default 3 s.
+    pub heartbeat_interval: Duration,
+    /// How long members may take to give up partitions and rejoin (Java's `max.poll.interval.ms`). Default 300 s.
+    pub rebalance_timeout: Duration,
+    /// How long one request may take. Default 30 s. JoinGroup may take the rebalance timeout and five seconds, if that is more.
+    pub request_timeout: Duration,
+    /// How long a commit that finds no coordinator, or an unknown partition, is retried. Default 60 s.
+    pub commit_timeout: Duration,
+    /// Wait after a failure: at first, growing twofold. Default 100 ms.
+    pub retry_backoff: Duration,
+    /// Wait after a failure at most. Default 1 s.
+    pub retry_backoff_max: Duration,
+    /// Assignors in the order of preference (`partition.assignment.strategy`). Default range, then round robin.
+    pub assignors: Vec<Arc<dyn Assignor>>,
+    /// Rack of this member (`client.rack`, KIP-881).
+    pub rack: Option<Arc<str>>,
+    /// Seed of the jitter in back-offs.
+    pub seed: u64,
+}
+
+impl Config {
+    /// The defaults for a group.
+    pub fn new(group_id: impl Into<Arc<str>>) -> Self {
+        Config {
+            group_id: group_id.into(),
+            instance_id: None,
+            session_timeout: Duration::from_secs(45),
+            heartbeat_interval: Duration::from_secs(3),
+            rebalance_timeout: Duration::from_secs(300),
+            request_timeout: Duration::from_secs(30),
+            commit_timeout: Duration::from_secs(60),
+            retry_backoff: Duration::from_millis(100),
+            retry_backoff_max: Duration::from_secs(1),
+            assignors: vec![Arc::new(Range), Arc::new(RoundRobin)],
+            rack: None,
+            seed: 0,
+        }
+    }
+}
+
+/// Names a request until its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Token(pub u64);
+
+/// Names a commit until its [`Event::CommitDone`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CommitId(pub u64);
+
+/// Names an offset fetch until its [`Event::OffsetsFetched`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FetchId(pub u64);
+
+/// Counts the times that partitions were given to or taken from this member. What belongs to an older epoch is late.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Epoch(pub u64);
+
+/// What happens to a group's member.
+#[derive(Debug)]
+pub enum Input {
+    /// Time passed.
+    Timeout,
+    /// A call ended.
+    Reply {
+        /// Which one.
+        token: Token,
+        /// The answer, or why there is none.
+        result: Result<GroupReply, CallError>,
+    },
+    /// Topics to consume; joins the group, or rejoins it when they differ from before. An empty set leaves the group.
+    Subscribe(BTreeSet<Arc<str>>),
+    /// What is known about topics now. A topic that is not in the map is one that nothing is known about yet.
+    Metadata(Arc<TopicMap>),
+    /// The application is done with the partitions of [`Event::Revoke`]. Commits that belong to it come before.
+    Released {
+        /// The epoch of the revocation.
+        epoch: Epoch,
+    },
+    /// Commit offsets.
+    Commit {
+        /// Names the commit in its answer.
+        id: CommitId,
+        /// What to commit.
+        offsets: Vec<(TopicPartition, OffsetAndMetadata)>,
+    },
+    /// Read committed offsets.
+    FetchOffsets {
+        /// Names the fetch in its answer.
+        id: FetchId,
+        /// Of which partitions.
+        partitions: Vec<TopicPartition>,
+    },
+    /// Rejoin although nothing asks for it (Java's `enforceRebalance`).
+    Rejoin {
+        /// Told to the coordinator (KIP-800).
+        reason: Arc<str>,
+    },
+    /// Leave for good. Outstanding commits come first.
+    Leave {
+        /// Told to the coordinator (KIP-800).
+        reason: Arc<str>,
+    },
+}
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallError {
+    /// The broker could not be reached, the connection broke, or the answer did not come in time. The request may have been
+    /// carried out.
+    Unreachable(Arc<str>),
+    /// The broker is too old for the request, or the request cannot be written: trying again does not help.
+    Impossible(Arc<str>),
+}
+
+/// What to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a request and hand its outcome to [`Input::Reply`].
+    Call {
+        /// Names the call.
+        token: Token,
+        /// Where to.
+        to: CallTo,
+        /// On which connection.
+        lane: CallLane,
+        /// What.
+        request: GroupRequest,
+        /// The newest version that may be used.
+        max_version: i16,
+        /// Give up after this long, connecting included.
+        timeout: Duration,
+    },
+    /// Tell the application.
+    Event(Event),
+}
+
+/// Which broker a request is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallTo {
+    /// Any of them.
+    Any,
+    /// The group's coordinator.
+    Coordinator {
+        /// Its id.
+        node: i32,
+        /// Its host name.
+        host: Arc<str>,
+        /// Its port.
+        port: u16,
+    },
+}
+
+/// Which connection a request may use: JoinGroup and SyncGroup are parked by the coordinator, and nothing may wait behind them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallLane {
+    /// Any.
+    General,
+    /// The connection of this member's heartbeats and commits.
+    Group,
+    /// One that nothing else waits on.
+    Join,
+}
+
+/// What the application is told.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// These partitions are this member's now, besides those it already had.
+    Assigned {
+        /// The epoch from now on.
+        epoch: Epoch,
+        /// The new ones; may be empty.
+        added: Vec<TopicPartition>,
+        /// All of them, without those that a revocation takes next.
+        all: Vec<TopicPartition>,
+    },
+    /// Give these partitions up: stop, commit, then answer with [`Input::Released`]. Nobody else gets them before that, or before
+    /// the deadline.
+    Revoke {
+        /// To be repeated in the answer.
+        epoch: Epoch,
+        /// Which ones.
+        partitions: Vec<TopicPartition>,
+        /// When the coordinator will take them without asking.
+        deadline: Instant,
+    },
+    /// These partitions are somebody else's already. Nothing can be committed for them.
+    Lost {
+        /// Which ones.
+        partitions: Vec<TopicPartition>,
+        /// Why.
+        error: GroupError,
+    },
+    /// The answer to [`Input::Commit`].
+    CommitDone {
+        /// Which commit.
+        id: CommitId,
+        /// Each partition's outcome.
+        results: BTreeMap<TopicPartition, Result<(), GroupError>>,
+    },
+    /// The answer to [`Input::FetchOffsets`].
+    OffsetsFetched {
+        /// Which fetch.
+        id: FetchId,
+        /// What is committed for each partition; `None` is nothing.
+        results: BTreeMap<TopicPartition, Result<Option<OffsetAndMetadata>, GroupError>>,
+    },
+    /// The member leads the group and needs to know these topics; answered by [`Input::Metadata`].
+    WantMetadata {
+        /// Which ones.
+        topics: BTreeSet<Arc<str>>,
+    },
+    /// The member has left, as it was told to.
+    Left,
+    /// The member cannot go on. Partitions it had were reported lost before.
+    Fatal(GroupError),
+}

@@ -1,0 +1,90 @@
+//! How the leader of a group shares partitions among its members.
+
+mod range;
+mod round_robin;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub use range::Range;
+pub use round_robin::RoundRobin;
+
+use crate::{TopicMap, TopicPartition};
+
+/// What happens to a member's partitions while its group rebalances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RebalanceProtocol {
+    /// Members give up everything before they rejoin.
+    Eager,
+    /// Members keep what they have and give up only what goes to another (KIP-429).
+    Cooperative,
+}
+
+/// Shares partitions. All members of a group must offer one in common; the coordinator picks by the members' votes.
+pub trait Assignor: fmt::Debug + Send + Sync {
+    /// The name that members agree by, as `range`.
+    fn name(&self) -> &str;
+
+    /// The most that the assignor supports. A member works by what all its assignors support.
+    fn protocol(&self) -> RebalanceProtocol {
+        RebalanceProtocol::Eager
+    }
+
+    /// Data of the assignor's own in the subscription, given what the member owns and its generation.
+    fn user_data(&self, owned: &BTreeSet<TopicPartition>, generation: Option<i32>) -> Option<Bytes> {
+        let _ = (owned, generation);
+        None
+    }
+
+    /// Shares the partitions of `topics` among members. Members that are left out get nothing.
+    fn assign(&self, group: &GroupSubscription, topics: &TopicMap) -> Assignment;
+}
+
+/// Who gets what, by member id.
+pub type Assignment = BTreeMap<Arc<str>, Vec<TopicPartition>>;
+
+/// The members of a group, by member id.
+#[derive(Debug, Clone, Default)]
+pub struct GroupSubscription {
+    /// The members.
+    pub members: BTreeMap<Arc<str>, MemberSubscription>,
+}
+
+/// What one member wants and has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MemberSubscription {
+    /// Its instance id, when it is static.
+    pub instance_id: Option<Arc<str>>,
+    /// Topics that it wants.
+    pub topics: BTreeSet<Arc<str>>,
+    /// Partitions that it had.
+    pub owned: Vec<TopicPartition>,
+    /// The generation in which it had them (KIP-792).
+    pub generation: Option<i32>,
+    /// Its rack (KIP-881).
+    pub rack: Option<Arc<str>>,
+    /// Data of the assignor's own.
+    pub user_data: Option<Bytes>,
+}
+
+impl GroupSubscription {
+    /// All topics that some member wants.
+    pub fn topics(&self) -> BTreeSet<Arc<str>> {
+        self.members.values().flat_map(|member| member.topics.iter().cloned()).collect()
+    }
+
+    /// Whether some member has a rack.
+    pub fn has_racks(&self) -> bool {
+        self.members.values().any(|member| member.rack.is_some())
+    }
+
+    /// The members in Kafka's order: static ones first, by instance id; then the others, by member id.
+    pub fn sorted(&self) -> Vec<(&Arc<str>, &MemberSubscription)> {
+        let mut members: Vec<_> = self.members.iter().collect();
+        members.sort_by_key(|(id, member)| (member.instance_id.is_none(), member.instance_id.clone(), (*id).clone()));
+        members
+    }
+}

@@ -1,0 +1,34 @@
+use std::time::Duration;
+
+/// Waits that double from failure to failure, with jitter of a fifth, so that members do not come back in step.
+#[derive(Debug, Clone)]
+pub(crate) struct Backoff {
+    first: Duration,
+    most: Duration,
+    failures: u32,
+    state: u64,
+}
+
+impl Backoff {
+    pub(crate) fn new(first: Duration, most: Duration, seed: u64) -> Self {
+        Backoff { first, most, failures: 0, state: seed }
+    }
+
+    /// How long to wait after one more failure.
+    pub(crate) fn failed(&mut self) -> Duration {
+        let doubled = self.first.saturating_mul(1 << self.failures.min(16)).min(self.most);
+        self.failures = self.failures.saturating_add(1);
+        // A step of SplitMix64: good enough for jitter, and the same for the same seed.
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let unit = ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64;
+        doubled.mul_f64(0.8 + 0.4 * unit)
+    }
+
+    /// Something worked: the next failure is a first one.
+    pub(crate) fn succeeded(&mut self) {
+        self.failures = 0;
+    }
+}

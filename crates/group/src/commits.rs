@@ -1,0 +1,376 @@
+//! The commit engine: commits are gathered, one request is in flight at a time, and it is never given up while the member still
+//! owns what it commits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use kavka_wire::messages::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kavka_wire::messages::{OffsetCommitRequest, OffsetCommitResponse};
+use kavka_wire::{ByteString, ErrorCode};
+
+use crate::api::{
+    CallError, CallLane, CallTo, CommitId, Config, Epoch, Event, OffsetAndMetadata, Token, TopicPartition,
+};
+use crate::backoff::Backoff;
+use crate::coordinator::{Coordinator, Term};
+use crate::group::Outbox;
+use crate::requests::GroupRequest;
+use crate::{GroupError, GroupErrorKind};
+
+/// Version 10 names topics by id.
+const MAX_VERSION: i16 = 9;
+
+type Outcome = Result<(), GroupError>;
+
+/// As whom commits are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) generation: i32,
+    pub(crate) member_id: ByteString,
+}
+
+impl Identity {
+    /// Who is no member: good for groups that have none (manual assignment).
+    pub(crate) fn nobody() -> Self {
+        Identity { generation: -1, member_id: ByteString::new() }
+    }
+}
+
+/// Which partitions may be committed.
+pub(crate) enum Ownership<'a> {
+    /// All: there is no membership.
+    Everything,
+    /// Those of a member, and since when it has them.
+    Member(&'a BTreeMap<TopicPartition, Epoch>),
+}
+
+impl Ownership<'_> {
+    /// Since when a partition is ours; `None` when it is not.
+    fn since(&self, partition: &TopicPartition) -> Option<Epoch> {
+        match self {
+            Ownership::Everything => Some(Epoch(0)),
+            Ownership::Member(owned) => owned.get(partition).copied(),
+        }
+    }
+}
+
+/// What the coordinator's answer says about the membership.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Verdict {
+    /// Nothing.
+    Fine,
+    /// The group is about to rebalance.
+    Rebalancing,
+    /// The member is not one any more, as of the identity it committed with.
+    NotMember(Identity, ErrorCode),
+}
+
+#[derive(Debug, Clone)]
+struct Item {
+    value: OffsetAndMetadata,
+    /// The ownership that the commit belongs to: a later one, after somebody else had the partition, is another.
+    since: Epoch,
+    deadline: Instant,
+    ids: Vec<CommitId>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    token: Token,
+    term: Term,
+    identity: Identity,
+    items: BTreeMap<TopicPartition, Item>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    left: BTreeSet<TopicPartition>,
+    results: BTreeMap<TopicPartition, Outcome>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Commits {
+    waiting: BTreeMap<CommitId, Waiting>,
+    queued: BTreeMap<TopicPartition, Item>,
+    in_flight: Option<InFlight>,
+    retry_at: Option<Instant>,
+    backoff: Backoff,
+}
+
+impl Commits {
+    pub(crate) fn new(config: &Config) -> Self {
+        let backoff = Backoff::new(config.retry_backoff, config.retry_backoff_max, config.seed ^ 3);
+        Commits {
+            waiting: BTreeMap::new(),
+            queued: BTreeMap::new(),
+            in_flight: None,
+            retry_at: None,
+            backoff,
+        }
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        id: CommitId,
+        offsets: Vec<(TopicPartition, OffsetAndMetadata)>,
+        deadline: Instant,
+        ownership: &Ownership<'_>,
+        out: &mut Outbox,
+    ) {
+        let mut waiting = Waiting::default();
+        for (partition, value) in offsets {
+            let Some(since) = ownership.since(&partition) else {
+                waiting.results.insert(partition.clone(), Err(not_owned(&partition)));
+                continue;
+            };
+            if value.offset < 0 {
+                let what = format!("the offset {} of {partition} cannot be committed", value.offset);
+                waiting.results.insert(partition, Err(GroupError::new(GroupErrorKind::Configuration, what)));
+                continue;
+            }
+            waiting.left.insert(partition.clone());
+            let item = self.queued.entry(partition).or_insert_with(|| Item {
+                value: value.clone(),
+                since,
+                deadline,
+                ids: Vec::new(),
+            });
+            // The newest commit is the one that counts, also when it goes back.
+            (item.value, item.since, item.deadline) = (value, since, deadline);
+            if !item.ids.contains(&id) {
+                item.ids.push(id);
+            }
+        }
+        self.waiting.insert(id, waiting);
+        self.report(out);
+    }
+
+    /// Whether something is left to send, now or after a wait.
+    pub(crate) fn pending(&self) -> bool {
+        !self.queued.is_empty() && self.in_flight.is_none()
+    }
+
+    /// Whether every commit was answered.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.retry_at.filter(|_| self.pending())
+    }
+
+    /// Fails what is not ours any more.
+    pub(crate) fn prune(&mut self, ownership: &Ownership<'_>, out: &mut Outbox) {
+        let stale: Vec<_> = self
+            .queued
+            .iter()
+            .filter(|(partition, item)| ownership.since(partition) != Some(item.since))
+            .map(|(partition, _)| partition.clone())
+            .collect();
+        if stale.is_empty() {
+            return;
+        }
+        for partition in stale {
+            if let Some(item) = self.queued.remove(&partition) {
+                self.settle(&partition, &item.ids, Err(not_owned(&partition)));
+            }
+        }
+        self.report(out);
+    }
+
+    pub(crate) fn advance(
+        &mut self,
+        now: Instant,
+        to: &CallTo,
+        term: Term,
+        identity: Identity,
+        config: &Config,
+        out: &mut Outbox,
+    ) {
+        if !self.pending() || self.retry_at.is_some_and(|at| at > now) {
+            return;
+        }
+        self.retry_at = None;
+        let items = std::mem::take(&mut self.queued);
+        let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
+        for (TopicPartition { topic, partition }, Item { value, .. }) in &items {
+            topics.entry(topic).or_default().push(OffsetCommitRequestPartition {
+                partition_index: *partition,
+                committed_offset: value.offset,
+                committed_leader_epoch: value.leader_epoch.unwrap_or(-1),
+                committed_metadata: Some((&*value.metadata).into()),
+                ..Default::default()
+            });
+        }
+        let topics = topics.into_iter().map(|(name, partitions)| OffsetCommitRequestTopic {
+            name: name.into(),
+            partitions,
+            ..Default::default()
+        });
+        let request = OffsetCommitRequest {
+            group_id: (&*config.group_id).into(),
+            generation_id_or_member_epoch: identity.generation,
+            member_id: identity.member_id.clone(),
+            // Who is no member has no instance either.
+            group_instance_id: config.instance_id.as_deref().filter(|_| identity.generation >= 0).map(Into::into),
+            topics: topics.collect(),
+            ..Default::default()
+        };
+        let request = GroupRequest::OffsetCommit(request);
+        let token = out.call(to.clone(), CallLane::Group, request, MAX_VERSION, config.request_timeout);
+        self.in_flight = Some(InFlight { token, term, identity, items });
+    }
+
+    pub(crate) fn reply(
+        &mut self,
+        now: Instant,
+        token: Token,
+        result: Result<OffsetCommitResponse, CallError>,
+        coordinator: &mut Coordinator,
+        out: &mut Outbox,
+    ) -> Verdict {
+        let Some(InFlight { term, identity, items, .. }) = self.in_flight.take_if(|f| f.token == token) else {
+            return Verdict::Fine;
+        };
+        let codes = match result {
+            Ok(response) => codes(response),
+            Err(CallError::Unreachable(why)) => {
+                coordinator.lost(now, term);
+                for (partition, item) in items {
+                    self.again(now, partition, item, |what| {
+                        GroupError::new(GroupErrorKind::UnknownOutcome, format!("{what}: {why}"))
+                    });
+                }
+                self.report(out);
+                return Verdict::Fine;
+            }
+            Err(CallError::Impossible(why)) => {
+                for (partition, item) in items {
+                    let error = GroupError::new(GroupErrorKind::Unsupported, why.clone());
+                    self.settle(&partition, &item.ids, Err(error));
+                }
+                self.report(out);
+                return Verdict::Fine;
+            }
+        };
+        let mut verdict = Verdict::Fine;
+        for (partition, item) in items {
+            let code = codes.get(&partition).copied();
+            match code {
+                Some(ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE) => coordinator.lost(now, term),
+                Some(ErrorCode::NONE) => coordinator.works(),
+                Some(ErrorCode::REBALANCE_IN_PROGRESS) => verdict = Verdict::Rebalancing,
+                Some(
+                    code @ (ErrorCode::UNKNOWN_MEMBER_ID
+                    | ErrorCode::ILLEGAL_GENERATION
+                    | ErrorCode::FENCED_INSTANCE_ID),
+                ) => verdict = Verdict::NotMember(identity.clone(), code),
+                _ => {}
+            }
+            self.outcome(now, partition, item, code, &identity);
+        }
+        if self.retry_at.is_none() {
+            self.backoff.succeeded();
+        }
+        self.report(out);
+        verdict
+    }
+
+    /// What the coordinator said about one partition.
+    fn outcome(
+        &mut self,
+        now: Instant,
+        partition: TopicPartition,
+        item: Item,
+        code: Option<ErrorCode>,
+        identity: &Identity,
+    ) {
+        let what = format!("commit of {partition} at {}", item.value.offset);
+        let outcome = match code {
+            Some(ErrorCode::NONE) => Ok(()),
+            Some(ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::ILLEGAL_GENERATION) if identity.generation < 0 => {
+                let what = format!("{what}: the group has members, and who is none of them may not commit to it");
+                Err(GroupError { code, ..GroupError::new(GroupErrorKind::Fenced, what) })
+            }
+            // The membership may have changed while the commit was on its way; whether the partition is still ours is
+            // looked at before it is sent again.
+            Some(
+                ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::ILLEGAL_GENERATION | ErrorCode::REBALANCE_IN_PROGRESS,
+            ) => return self.again(now, partition, item, |what| GroupError::new(GroupErrorKind::Fenced, what)),
+            Some(code) if code.is_retriable() => {
+                return self.again(now, partition, item, |what| GroupError::code(code, what));
+            }
+            Some(code) => Err(GroupError::code(code, what)),
+            None => {
+                Err(GroupError::new(GroupErrorKind::Protocol, format!("{what}: missing in the coordinator's answer")))
+            }
+        };
+        self.settle(&partition, &item.ids, outcome);
+    }
+
+    /// Queues an item again, unless a newer commit of the partition took its place or its time is up.
+    fn again(&mut self, now: Instant, partition: TopicPartition, mut item: Item, error: impl Fn(String) -> GroupError) {
+        if self.retry_at.is_none() {
+            self.retry_at = Some(now + self.backoff.failed());
+        }
+        if let Some(newer) = self.queued.get_mut(&partition) {
+            item.ids.retain(|id| !newer.ids.contains(id));
+            newer.ids.append(&mut item.ids);
+        } else if now >= item.deadline {
+            let error = error(format!("commit of {partition} at {} was not confirmed in time", item.value.offset));
+            self.settle(&partition, &item.ids, Err(error));
+        } else {
+            self.queued.insert(partition, item);
+        }
+    }
+
+    /// Answers everything with an error.
+    pub(crate) fn fail_all(&mut self, error: &GroupError, out: &mut Outbox) {
+        self.in_flight = None;
+        self.queued.clear();
+        for waiting in self.waiting.values_mut() {
+            for partition in std::mem::take(&mut waiting.left) {
+                waiting.results.insert(partition, Err(error.clone()));
+            }
+        }
+        self.report(out);
+    }
+
+    fn settle(&mut self, partition: &TopicPartition, ids: &[CommitId], outcome: Outcome) {
+        for id in ids {
+            if let Some(waiting) = self.waiting.get_mut(id)
+                && waiting.left.remove(partition)
+            {
+                waiting.results.insert(partition.clone(), outcome.clone());
+            }
+        }
+    }
+
+    fn report(&mut self, out: &mut Outbox) {
+        let done: Vec<CommitId> =
+            self.waiting.iter().filter(|(_, waiting)| waiting.left.is_empty()).map(|(id, _)| *id).collect();
+        for id in done {
+            if let Some(Waiting { results, .. }) = self.waiting.remove(&id) {
+                out.event(Event::CommitDone { id, results });
+            }
+        }
+    }
+}
+
+fn codes(response: OffsetCommitResponse) -> BTreeMap<TopicPartition, ErrorCode> {
+    let mut codes = BTreeMap::new();
+    for topic in response.topics {
+        let name: Arc<str> = (&*topic.name).into();
+        for partition in topic.partitions {
+            let key = TopicPartition { topic: name.clone(), partition: partition.partition_index };
+            codes.insert(key, partition.error_code);
+        }
+    }
+    codes
+}
+
+fn not_owned(partition: &TopicPartition) -> GroupError {
+    let what = format!("{partition} is not this member's any more: its offset cannot be committed");
+    GroupError::new(GroupErrorKind::Fenced, what)
+}

@@ -1,0 +1,170 @@
+//! Body of the fuzz target for a group: bytes choose inputs and answers. No sequence may panic, and between two inputs there is an end
+//! to what is polled.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kavka_wire::ErrorCode;
+use kavka_wire::codec::{Limits, Message};
+use kavka_wire::messages::{
+    FindCoordinatorResponse, HeartbeatResponse, JoinGroupResponse, LeaveGroupResponse, OffsetCommitResponse,
+    OffsetFetchResponse, SyncGroupResponse,
+};
+
+use crate::{
+    CallError, CommitId, Config, Epoch, Event, FetchId, Group, GroupReply, GroupRequest, Input, OffsetAndMetadata,
+    Output, Token, TopicInfo, TopicMap, TopicPartition,
+};
+
+const CODES: [i16; 16] = [0, 0, 0, 0, 14, 15, 16, 22, 25, 27, 30, 79, 82, -1, 3, 88];
+
+struct Source<'a>(&'a [u8]);
+
+impl Source<'_> {
+    fn byte(&mut self) -> u8 {
+        self.0.split_off_first().copied().unwrap_or_default()
+    }
+
+    fn code(&mut self) -> ErrorCode {
+        ErrorCode(CODES[usize::from(self.byte()) % CODES.len()])
+    }
+
+    /// An answer in the fuzzer's own bytes, or one that is mostly what a coordinator would say.
+    fn message<M: Message>(&mut self, likely: impl FnOnce(&mut Self) -> M) -> M {
+        if self.byte() % 4 != 0 {
+            return likely(self);
+        }
+        let take = usize::from(self.byte()).min(self.0.len());
+        let (bytes, rest) = self.0.split_at(take);
+        self.0 = rest;
+        let limits = Limits { elements: 1_000, memory: 1 << 20 };
+        M::from_bytes(Bytes::copy_from_slice(bytes), *M::VERSIONS.end(), &limits).unwrap_or_default()
+    }
+}
+
+fn answer(source: &mut Source<'_>, request: &GroupRequest) -> Result<GroupReply, CallError> {
+    if source.byte() % 8 == 0 {
+        return Err(CallError::Unreachable("the fuzzer says so".into()));
+    }
+    let code = source.code();
+    Ok(match request {
+        GroupRequest::FindCoordinator(_) => GroupReply::FindCoordinator(source.message(|_| FindCoordinatorResponse {
+            error_code: code,
+            host: "b".into(),
+            port: 9,
+            ..Default::default()
+        })),
+        GroupRequest::JoinGroup(join) => GroupReply::JoinGroup(source.message(|source| {
+            let leads = source.byte() % 2 == 0;
+            JoinGroupResponse {
+                error_code: code,
+                generation_id: i32::from(source.byte()),
+                protocol_name: Some("range".into()),
+                leader: if leads { "m".into() } else { "other".into() },
+                member_id: "m".into(),
+                members: vec![kavka_wire::messages::join_group::JoinGroupResponseMember {
+                    member_id: "m".into(),
+                    metadata: join.protocols.first().map(|p| p.metadata.clone()).unwrap_or_default(),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }
+        })),
+        GroupRequest::SyncGroup(sync) => GroupReply::SyncGroup(source.message(|_| SyncGroupResponse {
+            error_code: code,
+            assignment: sync.assignments.first().map(|a| a.assignment.clone()).unwrap_or_default(),
+            ..Default::default()
+        })),
+        GroupRequest::Heartbeat(_) => {
+            GroupReply::Heartbeat(source.message(|_| HeartbeatResponse { error_code: code, ..Default::default() }))
+        }
+        GroupRequest::LeaveGroup(_) => GroupReply::LeaveGroup(source.message(|_| LeaveGroupResponse::default())),
+        GroupRequest::OffsetCommit(_) => GroupReply::OffsetCommit(source.message(|_| OffsetCommitResponse::default())),
+        GroupRequest::OffsetFetch(_) => GroupReply::OffsetFetch(source.message(|_| OffsetFetchResponse::default())),
+    })
+}
+
+/// Runs one group on what the bytes say.
+pub fn member(data: &[u8]) {
+    let mut source = Source(data);
+    let mut config = Config::new("g");
+    config.seed = u64::from(source.byte());
+    let mut group = Group::new(config);
+    let mut now = start();
+    let mut calls: VecDeque<(Token, GroupRequest)> = VecDeque::new();
+    let mut revoked = Epoch(0);
+    let partition = TopicPartition::new("t", 0);
+    let topics: BTreeSet<Arc<str>> = BTreeSet::from(["t".into()]);
+    while !source.0.is_empty() {
+        let input = match source.byte() % 12 {
+            0 => Input::Subscribe(topics.clone()),
+            1 => {
+                let mut map = TopicMap::new();
+                map.insert("t", TopicInfo { partitions: i32::from(source.byte() % 5), racks: Vec::new() });
+                Input::Metadata(Arc::new(map))
+            }
+            2 => Input::Released { epoch: revoked },
+            3 => {
+                let id = CommitId(u64::from(source.byte()));
+                let value = OffsetAndMetadata::new(i64::from(source.byte() as i8));
+                Input::Commit { id, offsets: vec![(partition.clone(), value)] }
+            }
+            4 => Input::FetchOffsets { id: FetchId(u64::from(source.byte())), partitions: vec![partition.clone()] },
+            5 => Input::Rejoin { reason: "fuzz".into() },
+            6 if source.byte() == 0 => Input::Leave { reason: "fuzz".into() },
+            7 => {
+                now += Duration::from_millis(u64::from(source.byte()) * 100);
+                Input::Timeout
+            }
+            8 => {
+                // As a shell does: sleep until the machine asks for it.
+                now = group.next_timeout().map_or(now, |at| at.max(now));
+                Input::Timeout
+            }
+            _ => match calls.pop_front() {
+                Some((token, request)) => Input::Reply { token, result: answer(&mut source, &request) },
+                None => Input::Timeout,
+            },
+        };
+        group.handle(now, input);
+        let mut polled = 0;
+        while let Some(output) = group.poll() {
+            polled += 1;
+            assert!(polled < 1_000, "one input leads to no end of outputs");
+            match output {
+                Output::Call { token, request, .. } => calls.push_back((token, request)),
+                Output::Event(Event::Revoke { epoch, .. }) => revoked = epoch,
+                Output::Event(_) => {}
+            }
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods)]
+fn start() -> Instant {
+    // Only the distance from here counts.
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_corpus_of_groups_runs_without_a_panic() {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/member");
+        let mut inputs = 0;
+        for entry in std::fs::read_dir(corpus).unwrap() {
+            super::member(&std::fs::read(entry.unwrap().path()).unwrap());
+            inputs += 1;
+        }
+        assert!(inputs > 0);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_sequence_of_inputs_panics(data in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..600)) {
+            super::member(&data);
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The outer machine: a coordinator lookup, a member, commits and offset fetches that share one identity.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::api::{CallLane, CallTo, Config, Event, Input, Output, Token};
+use crate::commits::{Commits, Identity, Ownership, Verdict};
+use crate::coordinator::Coordinator;
+use crate::fetches::Fetches;
+use crate::member::{Member, Step};
+use crate::requests::{GroupReply, GroupRequest};
+use crate::{GroupError, GroupErrorKind};
+
+/// What is waiting to be polled, and the tokens of calls.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    outputs: VecDeque<Output>,
+    tokens: u64,
+}
+
+impl Outbox {
+    pub(crate) fn call(
+        &mut self,
+        to: CallTo,
+        lane: CallLane,
+        request: GroupRequest,
+        max_version: i16,
+        timeout: Duration,
+    ) -> Token {
+        self.tokens += 1;
+        let token = Token(self.tokens);
+        self.outputs.push_back(Output::Call { token, to, lane, request, max_version, timeout });
+        token
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+}
+
+/// A consumer's part in a group. With [`Input::Subscribe`] it becomes a member; without, it commits and reads offsets as one who
+/// assigns partitions to itself.
+#[derive(Debug)]
+pub struct Group {
+    config: Config,
+    out: Outbox,
+    coordinator: Coordinator,
+    member: Member,
+    commits: Commits,
+    fetches: Fetches,
+    /// Set once the group was left or nothing can be done for it any more.
+    over: Option<GroupError>,
+}
+
+impl Group {
+    /// A group that nothing was asked of yet.
+    pub fn new(config: Config) -> Self {
+        Group {
+            out: Outbox::default(),
+            coordinator: Coordinator::new(&config),
+            member: Member::new(&config),
+            commits: Commits::new(&config),
+            fetches: Fetches::new(&config),
+            over: None,
+            config,
+        }
+    }
+
+    /// Takes one input. Afterwards [`poll`](Self::poll) until it is empty.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        let Self { config, out, coordinator, member, commits, fetches, .. } = self;
+        if let Some(error) = &self.over {
+            return refuse(input, error.clone(), now, commits, fetches, out);
+        }
+        let step = match input {
+            Input::Timeout => Step::Continue,
+            Input::Reply { token, result } => self.reply(now, token, result),
+            Input::Subscribe(topics) => member.subscribe(now, topics, config, out),
+            Input::Metadata(topics) => member.metadata(now, topics, config, out),
+            Input::Released { epoch } => member.released(epoch),
+            Input::Rejoin { reason } => member.rejoin(now, reason, config, out),
+            Input::Leave { reason } => member.leave(reason),
+            Input::Commit { id, offsets } => {
+                commits.add(id, offsets, now + config.commit_timeout, &member.ownership(), out);
+                Step::Continue
+            }
+            Input::FetchOffsets { id, partitions } => {
+                fetches.add(id, partitions, out);
+                Step::Continue
+            }
+        };
+        self.settle(now, step);
+        self.advance(now);
+    }
+
+    /// What to do next, if anything.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.out.outputs.pop_front()
+    }
+
+    /// When to call [`handle`](Self::handle) with [`Input::Timeout`] if nothing else happens before.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        if self.over.is_some() {
+            return None;
+        }
+        let found = self.coordinator.known().is_some();
+        let lookup = if self.wants_coordinator() { self.coordinator.next_timeout() } else { None };
+        let sends = if found {
+            [self.member.next_send(), self.commits.next_timeout(), self.fetches.next_timeout()]
+        } else {
+            [None; 3]
+        };
+        [lookup, self.member.next_deadline()].into_iter().chain(sends).flatten().min()
+    }
+
+    fn wants_coordinator(&self) -> bool {
+        self.member.wants_coordinator() || self.commits.pending() || self.fetches.pending()
+    }
+
+    fn reply(&mut self, now: Instant, token: Token, result: Result<GroupReply, crate::CallError>) -> Step {
+        let Self { config, out, coordinator, member, commits, fetches, .. } = self;
+        // A failure does not say what was asked, so it is offered to each: only the one that awaits the token takes it.
+        match result {
+            Err(error) => {
+                if let Err(error) = coordinator.reply(now, token, &config.group_id, Err(error.clone())) {
+                    return Step::Fatal(error);
+                }
+                commits.reply(now, token, Err(error.clone()), coordinator, out);
+                fetches.reply(now, token, Err(error.clone()), coordinator, out);
+                member.failed(now, token, error, coordinator, config)
+            }
+            Ok(GroupReply::FindCoordinator(response)) => {
+                match coordinator.reply(now, token, &config.group_id, Ok(response)) {
+                    Ok(()) => Step::Continue,
+                    Err(error) => Step::Fatal(error),
+                }
+            }
+            Ok(GroupReply::OffsetCommit(response)) => {
+                match commits.reply(now, token, Ok(response), coordinator, out) {
+                    Verdict::Fine => Step::Continue,
+                    Verdict::Rebalancing => member.rebalancing(now, config, out),
+                    Verdict::NotMember(identity, code) => member.disowned(&identity, code),
+                }
+            }
+            Ok(GroupReply::OffsetFetch(response)) => {
+                fetches.reply(now, token, Ok(response), coordinator, out);
+                Step::Continue
+            }
+            Ok(GroupReply::JoinGroup(response)) => member.joined(now, token, response, coordinator, config, out),
+            Ok(GroupReply::SyncGroup(response)) => member.synced(now, token, response, coordinator, config, out),
+            Ok(GroupReply::Heartbeat(response)) => member.beat(now, token, response, coordinator, config, out),
+            Ok(GroupReply::LeaveGroup(_)) => member.left(token),
+        }
+    }
+
+    /// Carries out what a machine decided about the whole.
+    fn settle(&mut self, now: Instant, step: Step) {
+        match step {
+            Step::Continue => {}
+            Step::Lost { error, keep_member_id } => {
+                self.member.lose(now, error, keep_member_id, &mut self.out);
+            }
+            Step::Fatal(error) => {
+                self.member.give_up(error.clone(), &mut self.out);
+                self.end(error.clone());
+                self.out.event(Event::Fatal(error));
+            }
+            Step::Left => {
+                self.end(GroupError::new(GroupErrorKind::Closed, "the group was left"));
+                self.out.event(Event::Left);
+            }
+        }
+    }
+
+    fn end(&mut self, error: GroupError) {
+        self.commits.fail_all(&error, &mut self.out);
+        self.fetches.fail_all(&error, &mut self.out);
+        self.over = Some(error);
+    }
+
+    /// Does what time, or the last input, has made due.
+    fn advance(&mut self, now: Instant) {
+        if self.over.is_some() {
+            return;
+        }
+        let step = self.member.tick(now, &self.config, &mut self.out);
+        self.settle(now, step);
+        self.commits.prune(&self.member.ownership(), &mut self.out);
+        if self.wants_coordinator() {
+            self.coordinator.find(now, &self.config, &mut self.out);
+        }
+        let Self { config, out, coordinator, member, commits, fetches, .. } = self;
+        if let Some((to, term)) = coordinator.known() {
+            if let Some(identity) = member.identity() {
+                commits.advance(now, to, term, identity, config, out);
+            }
+            fetches.advance(now, to, term, config, out);
+            member.send(now, to, term, config, out);
+        }
+        let step = self.member.leaving(self.commits.is_idle(), now, self.coordinator.known(), &self.config, &mut self.out);
+        self.settle(now, step);
+    }
+}
+
+/// After the end every question is answered, with an error.
+fn refuse(
+    input: Input,
+    error: GroupError,
+    now: Instant,
+    commits: &mut Commits,
+    fetches: &mut Fetches,
+    out: &mut Outbox,
+) {
+    match input {
+        Input::Commit { id, offsets } => commits.add(id, offsets, now, &Ownership::Everything, out),
+        Input::FetchOffsets { id, partitions } => fetches.add(id, partitions, out),
+        _ => return,
+    }
+    commits.fail_all(&error, out);
+    fetches.fail_all(&error, out);
+}
+
+impl Identity {
+    pub(crate) fn is_member(&self) -> bool {
+        self.generation >= 0
+    }
+}

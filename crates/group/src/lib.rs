@@ -1,0 +1,32 @@
+//! Membership of an Apache Kafka consumer group, as a pure machine.
+//!
+//! [`Group`] is told what happens ([`Input`]) and when, and says what to do ([`Output`]): requests to send, events for the
+//! application. It names no socket, clock, task or random source, so the same machine runs under tokio, under a test's virtual
+//! clock and under a fuzzer.
+//!
+//! The rule for callers is one: after each [`Group::handle`] drain [`Group::poll`], then wait until [`Group::next_timeout`] at the
+//! latest. Waking early or twice is harmless.
+
+mod api;
+pub mod assignor;
+mod backoff;
+mod commits;
+mod coordinator;
+mod error;
+mod fetches;
+#[doc(hidden)]
+pub mod fuzz;
+mod group;
+mod member;
+mod requests;
+mod subscription;
+mod topics;
+
+pub use api::{
+    CallError, CallLane, CallTo, CommitId, Config, Epoch, Event, FetchId, Input, OffsetAndMetadata, Output, Token,
+    TopicPartition,
+};
+pub use error::{GroupError, GroupErrorKind};
+pub use group::Group;
+pub use requests::{FindCoordinator, GroupReply, GroupRequest, LeaveGroup, OffsetFetch};
+pub use topics::{TopicInfo, TopicMap};

@@ -1,0 +1,345 @@
+//! The classic member: JoinGroup, SyncGroup, Heartbeat, LeaveGroup.
+
+mod heart;
+mod join;
+mod leader;
+mod state;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use kavka_wire::{ByteString, ErrorCode};
+
+use crate::api::{CallError, CallTo, Config, Epoch, Event, Token, TopicPartition};
+use crate::assignor::RebalanceProtocol;
+use crate::backoff::Backoff;
+use crate::commits::{Identity, Ownership};
+use crate::coordinator::{Coordinator, Term};
+use crate::group::Outbox;
+use crate::{GroupError, GroupErrorKind, TopicMap};
+
+use heart::Heart;
+use leader::Watch;
+use state::{Due, State};
+
+/// What a machine decides about the whole group.
+#[derive(Debug)]
+pub(crate) enum Step {
+    Continue,
+    /// The membership is gone; join again.
+    Lost {
+        error: GroupError,
+        keep_member_id: bool,
+    },
+    Fatal(GroupError),
+    Left,
+}
+
+#[derive(Debug)]
+pub(crate) struct Member {
+    state: State,
+    subscription: BTreeSet<Arc<str>>,
+    /// The subscription that the last JoinGroup carried.
+    joined: BTreeSet<Arc<str>>,
+    member_id: ByteString,
+    /// -1 outside of a generation.
+    generation: i32,
+    /// Partitions of this member, and since when.
+    owned: BTreeMap<TopicPartition, Epoch>,
+    epoch: Epoch,
+    /// Why to rejoin as soon as the state allows it.
+    rejoin: Option<Arc<str>>,
+    /// What the next JoinGroup gives as its reason.
+    reason: Option<Arc<str>>,
+    heart: Heart,
+    watch: Option<Watch>,
+    topics: Arc<TopicMap>,
+    protocol: RebalanceProtocol,
+    backoff: Backoff,
+    leave: Option<Arc<str>>,
+}
+
+impl Member {
+    pub(crate) fn new(config: &Config) -> Self {
+        Member {
+            state: State::Idle,
+            subscription: BTreeSet::new(),
+            joined: BTreeSet::new(),
+            member_id: ByteString::new(),
+            generation: -1,
+            owned: BTreeMap::new(),
+            epoch: Epoch(0),
+            rejoin: None,
+            reason: None,
+            heart: Heart::default(),
+            watch: None,
+            topics: Arc::default(),
+            protocol: config.assignors.iter().map(|a| a.protocol()).min().unwrap_or(RebalanceProtocol::Eager),
+            backoff: Backoff::new(config.retry_backoff, config.retry_backoff_max, config.seed ^ 4),
+            leave: None,
+        }
+    }
+
+    /// Which partitions may be committed.
+    pub(crate) fn ownership(&self) -> Ownership<'_> {
+        match self.state {
+            State::Idle => Ownership::Everything,
+            _ => Ownership::Member(&self.owned),
+        }
+    }
+
+    /// As whom to commit; `None` while the coordinator would refuse it.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        match self.state {
+            State::Idle => Some(Identity::nobody()),
+            State::Assigning { .. } | State::Syncing { .. } => None,
+            _ if self.generation < 0 => None,
+            _ => Some(Identity { generation: self.generation, member_id: self.member_id.clone() }),
+        }
+    }
+
+    pub(crate) fn wants_coordinator(&self) -> bool {
+        !matches!(self.state, State::Idle)
+    }
+
+    pub(crate) fn subscribe(
+        &mut self,
+        now: Instant,
+        topics: BTreeSet<Arc<str>>,
+        config: &Config,
+        out: &mut Outbox,
+    ) -> Step {
+        self.subscription = topics;
+        match self.state {
+            State::Idle if self.subscription.is_empty() => Step::Continue,
+            State::Idle => {
+                self.state = State::Joining { due: Due::Now };
+                Step::Continue
+            }
+            _ if self.subscription.is_empty() => self.leave("the consumer unsubscribed".into()),
+            _ if self.subscription != self.joined => self.rejoin(now, "the subscription changed".into(), config, out),
+            _ => Step::Continue,
+        }
+    }
+
+    pub(crate) fn rejoin(&mut self, now: Instant, reason: Arc<str>, config: &Config, out: &mut Outbox) -> Step {
+        match self.state {
+            State::Idle | State::Joining { .. } | State::Revoking { .. } => {}
+            // A subscription that changed while a JoinGroup was parked is only in the next one.
+            _ => self.rejoin = Some(reason),
+        }
+        if let State::Joining { due: Due::Sent(..) } = self.state {
+            self.rejoin = Some("the subscription changed".into());
+        }
+        self.begin_rejoin(now, config, out);
+        Step::Continue
+    }
+
+    /// The coordinator says that the group is about to rebalance.
+    pub(crate) fn rebalancing(&mut self, now: Instant, config: &Config, out: &mut Outbox) -> Step {
+        if matches!(self.state, State::Stable) {
+            self.rejoin = Some("the group is rebalancing".into());
+            self.begin_rejoin(now, config, out);
+        }
+        Step::Continue
+    }
+
+    /// Leaves the stable state for a rejoin that was asked for: what has to be given up first is given up first.
+    fn begin_rejoin(&mut self, now: Instant, config: &Config, out: &mut Outbox) {
+        if !matches!(self.state, State::Stable) {
+            return;
+        }
+        let Some(reason) = self.rejoin.take() else { return };
+        self.reason = Some(reason);
+        let wanted = |partition: &TopicPartition| self.subscription.contains(&partition.topic);
+        let partitions: BTreeSet<_> = match self.protocol {
+            RebalanceProtocol::Eager => self.owned.keys().cloned().collect(),
+            RebalanceProtocol::Cooperative => self.owned.keys().filter(|p| !wanted(p)).cloned().collect(),
+        };
+        self.revoke_then_join(now, partitions, config, out);
+    }
+
+    fn revoke_then_join(
+        &mut self,
+        now: Instant,
+        partitions: BTreeSet<TopicPartition>,
+        config: &Config,
+        out: &mut Outbox,
+    ) {
+        if partitions.is_empty() {
+            self.state = State::Joining { due: Due::Now };
+            return;
+        }
+        self.epoch.0 += 1;
+        let deadline = now + config.rebalance_timeout;
+        let listed = partitions.iter().cloned().collect();
+        self.state = State::Revoking { epoch: self.epoch, partitions };
+        out.event(Event::Revoke { epoch: self.epoch, partitions: listed, deadline });
+    }
+
+    pub(crate) fn released(&mut self, released: Epoch) -> Step {
+        if let State::Revoking { epoch, partitions } = &self.state
+            && *epoch == released
+        {
+            for partition in partitions {
+                self.owned.remove(partition);
+            }
+            self.state = State::Joining { due: Due::Now };
+        }
+        Step::Continue
+    }
+
+    /// A commit was refused because this is no member. What was said to an older identity is not about this one.
+    pub(crate) fn disowned(&mut self, identity: &Identity, code: ErrorCode) -> Step {
+        let current = identity.is_member()
+            && identity.generation == self.generation
+            && identity.member_id == self.member_id
+            && !matches!(self.state, State::Joining { .. });
+        if !current { Step::Continue } else { fenced(code, "a commit was refused") }
+    }
+
+    /// The membership is gone: partitions are lost, nothing is committed, and the member joins anew.
+    pub(crate) fn lose(&mut self, _now: Instant, error: GroupError, keep_member_id: bool, out: &mut Outbox) {
+        self.drop_partitions(&error, out);
+        self.generation = -1;
+        if !keep_member_id {
+            self.member_id = ByteString::new();
+        }
+        self.heart.stop();
+        self.watch = None;
+        self.rejoin = None;
+        self.reason = Some(error.what);
+        if !matches!(self.state, State::Idle | State::Over) {
+            self.state = State::Joining { due: Due::Now };
+        }
+    }
+
+    /// The member cannot go on.
+    pub(crate) fn give_up(&mut self, error: GroupError, out: &mut Outbox) {
+        self.drop_partitions(&error, out);
+        self.heart.stop();
+        self.state = State::Over;
+    }
+
+    fn drop_partitions(&mut self, error: &GroupError, out: &mut Outbox) {
+        if self.owned.is_empty() {
+            return;
+        }
+        self.epoch.0 += 1;
+        let partitions = std::mem::take(&mut self.owned).into_keys().collect();
+        out.event(Event::Lost { partitions, error: error.clone() });
+    }
+
+    /// A call of the member's has no answer.
+    pub(crate) fn failed(
+        &mut self,
+        now: Instant,
+        token: Token,
+        error: CallError,
+        coordinator: &mut Coordinator,
+        config: &Config,
+    ) -> Step {
+        let term = match &self.state {
+            State::Joining { due: Due::Sent(awaited, term) } if *awaited == token => *term,
+            State::Syncing { token: awaited, term } if *awaited == token => *term,
+            State::Leaving { token: awaited } if *awaited == token => return Step::Left,
+            _ => {
+                return match self.heart.failed(now, token, config) {
+                    Some(term) => self.unreachable(now, term, error, coordinator),
+                    None => Step::Continue,
+                };
+            }
+        };
+        self.state = State::Joining { due: Due::At(now + self.backoff.failed()) };
+        self.unreachable(now, term, error, coordinator)
+    }
+
+    fn unreachable(&mut self, now: Instant, term: Term, error: CallError, coordinator: &mut Coordinator) -> Step {
+        match error {
+            CallError::Unreachable(_) => {
+                coordinator.lost(now, term);
+                Step::Continue
+            }
+            CallError::Impossible(why) => Step::Fatal(GroupError::new(GroupErrorKind::Unsupported, why)),
+        }
+    }
+
+    /// What time alone has made due: an expired session, an assignment that waited long enough for metadata, a rejoin.
+    pub(crate) fn tick(&mut self, now: Instant, config: &Config, out: &mut Outbox) -> Step {
+        if self.heart.expired(now) && !matches!(self.state, State::Joining { due: Due::Sent(..) }) {
+            let what = format!("no heartbeat was answered for {:?}, the session timeout", config.session_timeout);
+            let error = GroupError::new(GroupErrorKind::Fenced, what);
+            return Step::Lost { error, keep_member_id: true };
+        }
+        if let State::Assigning { until, .. } = &self.state
+            && *until <= now
+        {
+            self.assign(now, true, config, out);
+        }
+        self.begin_rejoin(now, config, out);
+        Step::Continue
+    }
+
+    /// Sends what is due to the coordinator.
+    pub(crate) fn send(&mut self, now: Instant, to: &CallTo, term: Term, config: &Config, out: &mut Outbox) {
+        if self.leave.is_some() {
+            return;
+        }
+        match &self.state {
+            State::Joining { due } if due.is_due(now) => self.send_join(to, term, config, out),
+            State::Assigning { ready: Some(_), .. } => self.send_sync(to, term, config, out),
+            _ => {}
+        }
+        if self.beats() {
+            let identity = Identity { generation: self.generation, member_id: self.member_id.clone() };
+            self.heart.send(now, &identity, to, term, config, out);
+        }
+    }
+
+    /// Whether the coordinator expects heartbeats: not while it parks a JoinGroup of ours.
+    fn beats(&self) -> bool {
+        self.generation >= 0
+            && matches!(
+                self.state,
+                State::Revoking { .. } | State::Assigning { .. } | State::Syncing { .. } | State::Stable
+            )
+    }
+
+    /// When [`send`](Self::send) has something to do.
+    pub(crate) fn next_send(&self) -> Option<Instant> {
+        let joining = match &self.state {
+            State::Joining { due: Due::At(at) } => Some(*at),
+            _ => None,
+        };
+        let beat = if self.beats() { self.heart.next_beat() } else { None };
+        joining.into_iter().chain(beat).min()
+    }
+
+    /// When [`tick`](Self::tick) has something to do.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let session = match self.state {
+            State::Joining { due: Due::Sent(..) } | State::Over => None,
+            _ => self.heart.deadline(),
+        };
+        let assigning = match &self.state {
+            State::Assigning { until, ready: None, .. } => Some(*until),
+            _ => None,
+        };
+        session.into_iter().chain(assigning).min()
+    }
+}
+
+/// The reaction to an error that says that this is not the member it takes itself for.
+fn fenced(code: ErrorCode, what: &str) -> Step {
+    let error = GroupError::code(code, what);
+    match code {
+        ErrorCode::FENCED_INSTANCE_ID => {
+            let what = "another member with this group.instance.id has taken its place";
+            Step::Fatal(GroupError { what: what.into(), ..error })
+        }
+        // The coordinator knows the member, but not in this generation.
+        ErrorCode::ILLEGAL_GENERATION => Step::Lost { error, keep_member_id: true },
+        _ => Step::Lost { error, keep_member_id: false },
+    }
+}

@@ -1,0 +1,115 @@
+//! From "whom to ask" to a connection, with the retries that cannot run a request twice.
+
+use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
+
+use kavka_wire::codec::Request;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout_at;
+
+use super::clock;
+use super::net::{Lane, To};
+use super::pool::{Acquire, Command, Refused, Target};
+use super::wire::Connection;
+use crate::error::{Error, ErrorKind, Result};
+
+/// A way to the pool that does not keep it alive.
+#[derive(Clone)]
+pub(crate) struct Route {
+    pub(crate) pool: mpsc::WeakUnboundedSender<Command>,
+}
+
+impl Route {
+    /// A connection to the target by `deadline`. A broker gets one attempt; "any" goes round until one is found.
+    pub(crate) async fn connection(&self, to: &To, lane: Lane, deadline: Instant) -> Result<Connection> {
+        let started = clock::now();
+        let mut last = None;
+        loop {
+            let target = match to {
+                To::Any => match self.any(false, lane, deadline).await {
+                    Err(error) if error.is_retriable() && clock::now() < deadline => {
+                        last = Some(error);
+                        continue;
+                    }
+                    Err(error) if is_time_out(&error) => {
+                        return Err(out_of_time(started, last.or(Some(error))));
+                    }
+                    other => return other,
+                },
+                To::Broker(id) => Target::Broker(*id),
+                To::Node(endpoint) => Target::Node(endpoint.clone()),
+            };
+            return self.acquire(target, lane, deadline).await.map_err(Refused::into_error);
+        }
+    }
+
+    /// Tries each broker once: the known ones, best first, then the bootstrap addresses.
+    pub(crate) async fn any(&self, bootstrap: bool, lane: Lane, deadline: Instant) -> Result<Connection> {
+        let (mut tried, mut last) = (Vec::new(), None);
+        loop {
+            match self.acquire(Target::Any { bootstrap, tried: tried.clone() }, lane, deadline).await {
+                Ok(connection) => return Ok(connection),
+                Err(Refused::By(node, error)) => {
+                    tried.push(node);
+                    // Of all failures the one that will not go away by itself is worth telling.
+                    last = last.filter(|old: &Error| !old.is_retriable()).or(Some(error));
+                }
+                Err(Refused::NobodyLeft) => {
+                    return Err(last.unwrap_or_else(|| Refused::NobodyLeft.into_error()));
+                }
+                Err(Refused::All(error)) => return Err(error),
+            }
+        }
+    }
+
+    async fn acquire(&self, target: Target, lane: Lane, deadline: Instant) -> Result<Connection, Refused> {
+        let closed = || Refused::All(Error::closed());
+        let started = clock::now();
+        let (reply, answer) = oneshot::channel();
+        let pool = self.pool.upgrade().ok_or_else(closed)?;
+        pool.send(Command::Acquire(Acquire { target, lane, reply })).map_err(|_| closed())?;
+        drop(pool);
+        match timeout_at(deadline.into(), answer).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(closed())),
+            Err(_) => Err(Refused::All(out_of_time(started, None))),
+        }
+    }
+
+    /// A whole call: a request that was not sent when its connection ended is sent on a new one.
+    pub(crate) async fn call<R>(
+        &self,
+        to: &To,
+        lane: Lane,
+        request: &R,
+        versions: RangeInclusive<i16>,
+        deadline: Instant,
+    ) -> Result<R::Response>
+    where
+        R: Request,
+        R::Response: 'static,
+    {
+        loop {
+            let connection = self.connection(to, lane, deadline).await?;
+            match connection.call_within(request, versions.clone(), deadline).await {
+                Err(error) if error.is_unsent_disconnect() && clock::now() < deadline => {
+                    tracing::debug!(%error, api = %R::KEY, "not sent; trying another connection");
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+fn is_time_out(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Timeout { .. })
+}
+
+fn out_of_time(started: Instant, cause: Option<Error>) -> Error {
+    let after: Duration = clock::now().saturating_duration_since(started);
+    let kind = ErrorKind::Timeout { api: None, after, outcome_unknown: false };
+    let error = Error::new(kind, format!("no connection within {} ms", after.as_millis()));
+    match cause {
+        Some(cause) => error.caused_by(cause),
+        None => error,
+    }
+}
