@@ -87,6 +87,26 @@ impl Config {
         }
     }
 
+    /// The same without durations that a clock cannot be moved by.
+    pub(crate) fn clamped(mut self) -> Self {
+        const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+        for duration in [
+            &mut self.request_timeout,
+            &mut self.connection_setup_timeout,
+            &mut self.connection_setup_timeout_max,
+            &mut self.reconnect_backoff,
+            &mut self.reconnect_backoff_max,
+            &mut self.retry_backoff,
+            &mut self.retry_backoff_max,
+            &mut self.metadata_max_age,
+            &mut self.rebootstrap_after,
+            &mut self.connections_max_idle,
+        ] {
+            *duration = (*duration).min(LONGEST);
+        }
+        self
+    }
+
     /// The bootstrap addresses taken apart, or what is wrong with an option.
     pub(crate) fn validate(&self) -> Result<Vec<(Arc<str>, u16)>> {
         if self.bootstrap.is_empty() {

@@ -109,7 +109,9 @@ impl Error {
         } else {
             "the connection ended before the request was sent"
         };
-        Error::new(ErrorKind::Disconnected { outcome_unknown }, what).at(peer).caused_by(self.clone())
+        // The peer need not be named twice.
+        let cause = self.clone().with(|inner| inner.peer = None);
+        Error::new(ErrorKind::Disconnected { outcome_unknown }, what).at(peer).caused_by(cause)
     }
 
     /// Which sort of failure it is.

@@ -272,6 +272,28 @@ async fn idle_connections_are_closed_and_opened_again_when_needed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_released_lane_finishes_what_is_under_way_and_closes() {
+    let rig = start(&[900], |mut peer: Peer| async move {
+        peer.shake_hands().await;
+        while let Some(asked) = peer.read().await {
+            tokio::time::sleep(SECOND).await;
+            peer.write(&asked, &HeartbeatResponse::default()).await;
+        }
+    });
+    let kept = rig.net.connection(node(1), Lane::Group(2), within(10)).await.unwrap();
+    let released = rig.net.connection(node(1), Lane::Group(1), within(10)).await.unwrap();
+    let request = heartbeat(1);
+    let (answer, ()) = tokio::join!(released.call(&request, i16::MAX, 5 * SECOND), async {
+        tokio::time::sleep(SECOND / 2).await;
+        rig.net.release(Lane::Group(1));
+    });
+    answer.unwrap();
+    tokio::time::sleep(SECOND).await;
+    assert!(released.is_closed() && !kept.is_closed());
+    rig.net.call(node(1), Lane::Group(1), &request, CallOptions::default()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn large_answers_arrive_whole_and_those_over_the_limit_fail_alone() {
     let rig = start_with(
         &[1],

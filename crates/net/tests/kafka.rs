@@ -97,7 +97,8 @@ async fn many_callers_share_one_connection_to_each_broker() {
                 if n % 2 == 0 {
                     let answer =
                         net.call(To::Broker(id), Lane::General, &ListGroupsRequest::default(), options).await;
-                    assert_eq!(answer.unwrap().error_code, ErrorCode::NONE);
+                    let code = answer.unwrap().error_code;
+                    assert!(code == ErrorCode::NONE || code.is_retriable(), "{code}");
                 } else {
                     let coordinator_keys = vec![format!("group-{n}").as_str().into()];
                     let request = FindCoordinatorRequest { coordinator_keys, ..Default::default() };

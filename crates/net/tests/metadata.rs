@@ -128,6 +128,30 @@ async fn without_any_broker_a_refresh_ends_at_its_deadline_and_says_why() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn durations_without_end_are_borne() {
+    let change = |config: &mut kavka_net::Config| {
+        for duration in [
+            &mut config.request_timeout,
+            &mut config.connection_setup_timeout,
+            &mut config.connection_setup_timeout_max,
+            &mut config.reconnect_backoff,
+            &mut config.reconnect_backoff_max,
+            &mut config.retry_backoff,
+            &mut config.retry_backoff_max,
+            &mut config.metadata_max_age,
+            &mut config.rebootstrap_after,
+            &mut config.connections_max_idle,
+        ] {
+            *duration = Duration::MAX;
+        }
+    };
+    let rig = support::start_with(&[900, 7], change, broker);
+    rig.net.refresh(within(3600)).await.unwrap();
+    let options = CallOptions { timeout: Duration::MAX, ..CallOptions::default() };
+    rig.net.call(To::Broker(2), Lane::General, &HeartbeatRequest::default(), options).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_broker_that_moves_is_reached_at_its_new_address() {
     use kavka_net::Endpoint;
     let rig = start(&[7], broker);

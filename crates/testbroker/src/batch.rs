@@ -245,7 +245,7 @@ pub(crate) fn timestamps(batch: &[u8], header: &Header, base: i64) -> Vec<(i64, 
     let mut found = Vec::with_capacity(header.count as usize);
     let mut note = |record: Record| {
         let timestamp = match header.attributes & LOG_APPEND_TIME {
-            0 => header.base_timestamp + record.timestamp_delta,
+            0 => header.base_timestamp.saturating_add(record.timestamp_delta),
             _ => header.max_timestamp,
         };
         found.push((base + i64::from(record.offset_delta), timestamp));

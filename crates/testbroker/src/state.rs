@@ -139,7 +139,7 @@ impl State {
         loop {
             let now = Instant::now();
             while let Some(timer) = self.timers.due(now) {
-                self.fire(timer, now);
+                self.fire(timer);
             }
             let next = self.timers.next();
             let timeout = async || match next {
@@ -171,11 +171,11 @@ impl State {
         }
     }
 
-    fn fire(&mut self, timer: Timer, now: Instant) {
+    fn fire(&mut self, timer: Timer) {
         match timer {
             Timer::Fetch(id) => self.finish_fetch(id),
             Timer::Deliver(incoming) => self.deliver(*incoming, Fate::Answer, None),
-            Timer::Session { group, member } => self.session_timer(&group, &member, now),
+            Timer::Session { group, member } => self.session_timer(&group, &member),
             Timer::InitialJoin { group, rebalance } => self.initial_join_timer(&group, rebalance),
             Timer::Join { group, rebalance } => self.join_timer(&group, rebalance),
             Timer::Sync { group, rebalance } => self.sync_timer(&group, rebalance),

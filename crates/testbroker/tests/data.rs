@@ -469,3 +469,22 @@ async fn compressed_batches_are_looked_into() {
     assert_eq!(at(1_002).await, (-1, -1));
     assert_eq!((at(-2).await, at(-1).await), ((0, -1), (8, -1)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_time_before_all_times_does_no_harm() {
+    use kavka_wire::messages::ListOffsetsRequest;
+    use kavka_wire::messages::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
+    let cluster = cluster().await;
+    let mut client = connect(&cluster, 1).await;
+    // One record, a millisecond older than the oldest time that a number can hold.
+    let ancient = Batch {
+        timestamp: i64::MIN,
+        raw_body: Some(vec![16, 0, 1, 0, 2, b'k', 2, b'a', 0]),
+        ..batch(&["a"])
+    };
+    assert_eq!(client.produce("t", 0, ancient.bytes()).await.error_code, ErrorCode::NONE);
+    let partition = ListOffsetsPartition { timestamp: -3, current_leader_epoch: -1, ..Default::default() };
+    let topic = ListOffsetsTopic { name: "t".into(), partitions: vec![partition], ..Default::default() };
+    let request = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() };
+    assert_eq!(client.call(&request, 7).await.topics[0].partitions[0].error_code, ErrorCode::NONE);
+}

@@ -522,6 +522,16 @@ async fn an_expired_member_is_gone_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_id_that_was_only_handed_out_expires_without_a_rebalance() {
+    let cluster = cluster().await;
+    let (mut member, id) = alone(&cluster).await;
+    let handed_out = new_id(&mut dial(&cluster).await).await;
+    assert!(cluster.expire_member("g", &handed_out).await);
+    assert!(!cluster.expire_member("g", &handed_out).await);
+    assert_eq!(heartbeat(&mut member, &id, 1).await, ErrorCode::NONE);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hundred_members_agree() {
     let cluster = cluster().await;
     let coordinator = cluster.coordinator("g").await.unwrap();

@@ -111,7 +111,9 @@ fn read_kavka(bytes: &Bytes, decompressor: &mut Decompressor) -> u64 {
         let body = batch.body(decompressor, usize::MAX).unwrap();
         for record in Records::new(batch.header(), &body) {
             let record = record.unwrap();
-            sum += record.offset() as u64 + record.key().unwrap().len() as u64 + record.value().unwrap().len() as u64;
+            sum += record.offset() as u64
+                + record.key().unwrap().len() as u64
+                + record.value().unwrap().len() as u64;
         }
     }
     sum
@@ -135,7 +137,9 @@ fn write_floor(sample: &Sample, buffer: &mut Vec<u8>) -> u32 {
     buffer.clear();
     buffer.resize(61, 0);
     let base = sample.timestamps[0];
-    for (index, ((timestamp, key), value)) in sample.timestamps.iter().zip(&sample.keys).zip(&sample.values).enumerate() {
+    for (index, ((timestamp, key), value)) in
+        sample.timestamps.iter().zip(&sample.keys).zip(&sample.values).enumerate()
+    {
         let (time, offset, key_len, value_len) =
             (timestamp - base, index as i64, key.len() as i64, value.len() as i64);
         let length = 2 + size(time) + size(offset) + size(key_len) + key_len + size(value_len) + value_len;
@@ -211,7 +215,10 @@ fn main() {
             [("read", read_floor, read, allocations[0]), ("write", write_floor, write, allocations[1])]
         {
             let allocations = per_record(allocations);
-            println!("| {size} B | {what} | {floor:.1} | {kavka:.1} | {:.2} | {allocations:.5} |", kavka / floor);
+            println!(
+                "| {size} B | {what} | {floor:.1} | {kavka:.1} | {:.2} | {allocations:.5} |",
+                kavka / floor
+            );
         }
     }
 }

@@ -7,83 +7,40 @@ use kavka_wire::messages as m;
 
 /// The throttle time of an answer; zero for answers that have none.
 pub(crate) fn of<M: Any>(answer: &M) -> Duration {
-    let answer: &dyn Any = answer;
-    macro_rules! first_of {
-        ($($response:ident),* $(,)?) => {
+    let millis = millis(answer).unwrap_or(0);
+    Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+}
+
+macro_rules! answers_with_a_throttle_time {
+    ($($response:ident),* $(,)?) => {
+        fn millis(answer: &dyn Any) -> Option<i32> {
             None$(.or_else(|| answer.downcast_ref::<m::$response>().map(|a| a.throttle_time_ms)))*
-        };
-    }
-    // The frequent ones stand first.
-    let millis: Option<i32> = first_of!(
-        FetchResponse,
-        ProduceResponse,
-        HeartbeatResponse,
-        ConsumerGroupHeartbeatResponse,
-        OffsetCommitResponse,
-        MetadataResponse,
-        OffsetFetchResponse,
-        FindCoordinatorResponse,
-        JoinGroupResponse,
-        SyncGroupResponse,
-        LeaveGroupResponse,
-        ListOffsetsResponse,
-        OffsetForLeaderEpochResponse,
-        InitProducerIdResponse,
-        AddPartitionsToTxnResponse,
-        AddOffsetsToTxnResponse,
-        TxnOffsetCommitResponse,
-        EndTxnResponse,
-        CreateTopicsResponse,
-        DeleteTopicsResponse,
-        CreatePartitionsResponse,
-        DeleteRecordsResponse,
-        DescribeConfigsResponse,
-        AlterConfigsResponse,
-        IncrementalAlterConfigsResponse,
-        DescribeGroupsResponse,
-        ListGroupsResponse,
-        DeleteGroupsResponse,
-        ConsumerGroupDescribeResponse,
-        OffsetDeleteResponse,
-        DescribeClusterResponse,
-        DescribeProducersResponse,
-        DescribeTransactionsResponse,
-        ListTransactionsResponse,
-        DescribeTopicPartitionsResponse,
-        DescribeAclsResponse,
-        CreateAclsResponse,
-        DeleteAclsResponse,
-        DescribeClientQuotasResponse,
-        AlterClientQuotasResponse,
-        DescribeUserScramCredentialsResponse,
-        AlterUserScramCredentialsResponse,
-        DescribeLogDirsResponse,
-        AlterReplicaLogDirsResponse,
-        ElectLeadersResponse,
-        AlterPartitionReassignmentsResponse,
-        ListPartitionReassignmentsResponse,
-        CreateDelegationTokenResponse,
-        RenewDelegationTokenResponse,
-        ExpireDelegationTokenResponse,
-        DescribeDelegationTokenResponse,
-        UpdateFeaturesResponse,
-        UnregisterBrokerResponse,
-        GetTelemetrySubscriptionsResponse,
-        PushTelemetryResponse,
-        ListConfigResourcesResponse,
-        ShareGroupHeartbeatResponse,
-        ShareGroupDescribeResponse,
-        ShareFetchResponse,
-        ShareAcknowledgeResponse,
-        StreamsGroupHeartbeatResponse,
-        StreamsGroupDescribeResponse,
-        AddRaftVoterResponse,
-        RemoveRaftVoterResponse,
-        DescribeShareGroupOffsetsResponse,
-        AlterShareGroupOffsetsResponse,
-        DeleteShareGroupOffsetsResponse,
-    );
-    Duration::from_millis(u64::try_from(millis.unwrap_or(0)).unwrap_or(0))
+        }
+    };
+}
+
+// The frequent ones stand first.
+answers_with_a_throttle_time! {
+    FetchResponse, ProduceResponse, HeartbeatResponse, ConsumerGroupHeartbeatResponse, OffsetCommitResponse,
+    MetadataResponse, OffsetFetchResponse, FindCoordinatorResponse, JoinGroupResponse, SyncGroupResponse,
+    LeaveGroupResponse, ListOffsetsResponse, OffsetForLeaderEpochResponse, InitProducerIdResponse,
+    AddPartitionsToTxnResponse, AddOffsetsToTxnResponse, TxnOffsetCommitResponse, EndTxnResponse,
+    CreateTopicsResponse, DeleteTopicsResponse, CreatePartitionsResponse, DeleteRecordsResponse,
+    DescribeConfigsResponse, AlterConfigsResponse, IncrementalAlterConfigsResponse, DescribeGroupsResponse,
+    ListGroupsResponse, DeleteGroupsResponse, ConsumerGroupDescribeResponse, OffsetDeleteResponse,
+    DescribeClusterResponse, DescribeProducersResponse, DescribeTransactionsResponse,
+    ListTransactionsResponse, DescribeTopicPartitionsResponse, DescribeAclsResponse, CreateAclsResponse,
+    DeleteAclsResponse, DescribeClientQuotasResponse, AlterClientQuotasResponse,
+    DescribeUserScramCredentialsResponse, AlterUserScramCredentialsResponse, DescribeLogDirsResponse,
+    AlterReplicaLogDirsResponse, ElectLeadersResponse, AlterPartitionReassignmentsResponse,
+    ListPartitionReassignmentsResponse, CreateDelegationTokenResponse, RenewDelegationTokenResponse,
+    ExpireDelegationTokenResponse, DescribeDelegationTokenResponse, UpdateFeaturesResponse,
+    UnregisterBrokerResponse, GetTelemetrySubscriptionsResponse, PushTelemetryResponse,
+    ListConfigResourcesResponse, ShareGroupHeartbeatResponse, ShareGroupDescribeResponse,
+    ShareFetchResponse, ShareAcknowledgeResponse, StreamsGroupHeartbeatResponse,
+    StreamsGroupDescribeResponse, AddRaftVoterResponse, RemoveRaftVoterResponse,
+    DescribeShareGroupOffsetsResponse, AlterShareGroupOffsetsResponse, DeleteShareGroupOffsetsResponse,
+    ApiVersionsResponse, StreamsGroupTopologyDescriptionUpdateResponse, UnregisterControllerResponse,
 }
 
 #[cfg(test)]

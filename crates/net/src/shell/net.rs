@@ -78,6 +78,7 @@ impl Net {
     /// Fails with [`ErrorKind::Configuration`] when an address or an option is wrong, or outside a tokio runtime.
     pub fn start(config: Config) -> Result<Net> {
         let bootstrap = config.validate()?;
+        let config = config.clamped();
         let runtime = tokio::runtime::Handle::try_current().map_err(|error| {
             Error::new(ErrorKind::Configuration, "there is no tokio runtime")
                 .caused_by(error)
@@ -179,6 +180,13 @@ impl Net {
     /// Cancel safe: an attempt that was begun goes on for those who ask next.
     pub async fn connection(&self, to: To, lane: Lane, deadline: Instant) -> Result<Connection> {
         self.0.route.connection(&to, lane, deadline).await
+    }
+
+    /// Closes the connections of a lane when what is under way on them is finished, as a group member's lane when the member
+    /// has left. Asked for again, the lane gets new ones.
+    pub fn release(&self, lane: Lane) {
+        // After a close there is nothing left to release.
+        let _ = self.0.pool.send(pool::Command::Release(lane));
     }
 
     /// `Config::request_timeout`.

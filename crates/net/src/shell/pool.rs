@@ -32,6 +32,8 @@ use crate::error::{Error, ErrorKind, Peer, Result};
 
 pub(crate) enum Command {
     Acquire(Acquire),
+    /// Nobody needs the connections of this lane any more.
+    Release(Lane),
     Close(oneshot::Sender<()>),
 }
 
@@ -167,6 +169,7 @@ impl Pool {
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(Command::Acquire(acquire)) => self.on_acquire(acquire),
+                    Some(Command::Release(lane)) => self.on_release(lane),
                     Some(Command::Close(done)) => break Some(done),
                     None => break None,
                 },
@@ -313,10 +316,12 @@ impl Pool {
         let versions = connection.versions();
         let node = self.nodes.entry(key.0).or_default();
         node.backoff.reset();
-        if node.mute < MUTE_LIMIT {
+        let offered =
+            versions.range(ApiKey::API_VERSIONS).map_or(0, |range| (*range.end()).clamp(0, Hello::MAX));
+        // After an escape to version 0 an offer of what it hung up on is not to be trusted.
+        if node.mute < MUTE_LIMIT || offered < node.api_versions.unwrap_or(Hello::MAX) {
             node.mute = 0;
-            node.api_versions =
-                versions.range(ApiKey::API_VERSIONS).map(|range| (*range.end()).clamp(0, Hello::MAX));
+            node.api_versions = Some(offered);
         }
         if versions.features().epoch >= 0 {
             self.tell_metadata(Input::Features(versions.features().clone()));
@@ -393,6 +398,16 @@ impl Pool {
                 _ => None,
             })
             .min()
+    }
+
+    fn on_release(&mut self, lane: Lane) {
+        self.slots.retain(|(_, of), slot| match &slot.state {
+            State::Ready(connection) if *of == lane => {
+                connection.drain();
+                false
+            }
+            _ => true,
+        });
     }
 
     fn on_timeout(&mut self) {

@@ -51,8 +51,8 @@ impl Route {
                 Ok(connection) => return Ok(connection),
                 Err(Refused::By(node, error)) => {
                     tried.push(node);
-                    // Of all failures the one that will not go away by itself is worth telling.
-                    last = last.filter(|old: &Error| !old.is_retriable()).or(Some(error));
+                    // One that may go away by itself decides that trying again makes sense.
+                    last = last.filter(|old: &Error| old.is_retriable()).or(Some(error));
                 }
                 Err(Refused::NobodyLeft) => {
                     return Err(last.unwrap_or_else(|| Refused::NobodyLeft.into_error()));

@@ -7,6 +7,7 @@
 #[path = "../../tests/common/mod.rs"]
 mod common;
 mod duo;
+mod groups;
 mod questions;
 
 use std::time::Duration;

@@ -133,7 +133,7 @@ impl Group {
 }
 
 impl State {
-    pub(crate) fn session_timer(&mut self, group: &str, member: &str, _: Instant) {
+    pub(crate) fn session_timer(&mut self, group: &str, member: &str) {
         if let Some((group, mut world)) = self.group_and_world(group) {
             group.on_session_timer(&mut world, member);
         }
@@ -141,10 +141,14 @@ impl State {
 
     pub(crate) fn expire_member(&mut self, group: &str, member: &str) -> bool {
         let Some((group, mut world)) = self.group_and_world(group) else { return false };
-        if !group.members.contains_key(member) && !group.pending.contains_key(member) {
-            return false;
+        if group.pending.remove(member).is_some() {
+            group.complete_join_if_all_joined(&mut world);
+            return true;
         }
-        group.remove_member(&mut world, member);
-        true
+        let known = group.members.contains_key(member);
+        if known {
+            group.remove_member(&mut world, member);
+        }
+        known
     }
 }

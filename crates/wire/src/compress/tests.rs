@@ -68,6 +68,18 @@ fn output_over_the_limit_is_an_error_and_takes_no_more_memory() {
 }
 
 #[test]
+fn a_tiny_lz4_block_takes_no_more_room_than_it_can_fill() {
+    // Blocks may have 4 MiB; this one has a byte.
+    let mut frame = vec![0x04, 0x22, 0x4d, 0x18, 0x60, 0x70];
+    frame.push((twox_hash::XxHash32::oneshot(0, &frame[4..6]) >> 8) as u8);
+    frame.extend_from_slice(&[2, 0, 0, 0, 0x10, b'k', 0, 0, 0, 0]);
+    let mut output = Vec::new();
+    Decompressor::new().decompress(Codec::Lz4, &frame, &mut output, 1 << 30).unwrap();
+    assert_eq!(output, b"k");
+    assert!(output.capacity() < 1024, "{}", output.capacity());
+}
+
+#[test]
 fn streams_one_after_another_are_one_content() {
     for codec in Codec::ALL {
         let mut packed = Vec::new();

@@ -1,5 +1,6 @@
 use bytes::Bytes;
 
+use super::crc::crc32c;
 use super::{RecordError, RecordErrorKind, Records};
 use crate::compress::{Codec, Decompressor};
 
@@ -173,7 +174,7 @@ impl RecordBatch {
 
     /// Compares the checksum with the bytes.
     pub fn verify_crc(&self) -> Result<(), RecordError> {
-        let computed = crc32c::crc32c(&self.bytes[CRC_FROM..]);
+        let computed = crc32c(&self.bytes[CRC_FROM..]);
         match computed == self.header.crc {
             true => Ok(()),
             false => Err(self.error(17, RecordErrorKind::Crc { stated: self.header.crc, computed })),
@@ -182,15 +183,26 @@ impl RecordBatch {
 
     /// The records: a view when they are not compressed, otherwise decompressed into a new buffer of at most `limit` bytes.
     pub fn body(&self, decompressor: &mut Decompressor, limit: usize) -> Result<Bytes, RecordError> {
+        self.body_in(decompressor, limit, Vec::new())
+    }
+
+    /// As [`body`](Self::body), decompressing into a buffer that was used before; its content is dropped. When the last view
+    /// of a body is gone, `Vec::from` on the body gives the buffer back without a copy.
+    pub fn body_in(
+        &self,
+        decompressor: &mut Decompressor,
+        limit: usize,
+        mut buffer: Vec<u8>,
+    ) -> Result<Bytes, RecordError> {
         let packed = self.bytes.slice(HEADER_LEN..);
         match self.header.codec() {
             Ok(Codec::None) => Ok(packed),
             Ok(codec) => {
-                let mut body = Vec::new();
+                buffer.clear();
                 decompressor
-                    .decompress(codec, &packed, &mut body, limit)
+                    .decompress(codec, &packed, &mut buffer, limit)
                     .map_err(|e| self.error(HEADER_LEN, RecordErrorKind::Compress(e)))?;
-                Ok(body.into())
+                Ok(buffer.into())
             }
             Err(bits) => Err(self.error(CRC_FROM, RecordErrorKind::Codec(bits))),
         }

@@ -1,7 +1,8 @@
 use bytes::Bytes;
 
 use super::batch::{CRC_FROM, HEADER_LEN, PREFIX_LEN, TRANSACTIONAL};
-use super::varint::{size_i64, write_i64};
+use super::crc::crc32c;
+use super::varint::{short_i64, size_i64, write_i64};
 use crate::compress::{Codec, CompressError, Compressor};
 
 /// Builds a batch in wire form: each record is encoded once, straight into the buffer that is sent.
@@ -44,8 +45,41 @@ impl Default for Finish {
     }
 }
 
-/// Room for the lengths and deltas in front of a record's key: 5 + 1 + 10 + 5 + 5 bytes, and up to what is cleared at once.
-const HEAD: usize = 32;
+/// The integers of a record in wire form, put together in registers: nearly every record's fit into three bytes each.
+struct Short {
+    /// The record's length, its attributes, its deltas and the key's length, from the lowest byte on.
+    head: u128,
+    head_len: usize,
+    /// The value's length, and the bytes it takes.
+    value_len: (u32, usize),
+}
+
+impl Short {
+    #[inline]
+    fn new(
+        timestamp_delta: i64,
+        offset_delta: i32,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        end: usize,
+    ) -> Option<Short> {
+        let timestamp = short_i64(timestamp_delta)?;
+        let offset = short_i64(i64::from(offset_delta))?;
+        let key_len = short_i64(length(key))?;
+        let value_len = short_i64(length(value))?;
+        let integers = timestamp.1 + offset.1 + key_len.1 + value_len.1;
+        let content = key.unwrap_or_default().len() + value.unwrap_or_default().len();
+        let (mut head, mut head_len) = (0, 0);
+        // The attributes of a record, of which none is defined, are the zero.
+        for (bits, len) in
+            [short_i64((1 + integers + content + end) as i64)?, (0, 1), timestamp, offset, key_len]
+        {
+            head |= u128::from(bits) << (8 * head_len);
+            head_len += len;
+        }
+        Some(Short { head, head_len, value_len })
+    }
+}
 
 impl Default for BatchBuilder {
     fn default() -> Self {
@@ -95,7 +129,8 @@ impl BatchBuilder {
         headers: impl ExactSizeIterator<Item = (&'h [u8], Option<&'h [u8]>)>,
     ) -> usize {
         let delta = timestamp.wrapping_sub(if self.count == 0 { timestamp } else { self.base_timestamp });
-        let size = content_size(delta, self.last_delta.wrapping_add(1), key, value, headers);
+        let integers = 1 + size_i64(delta) + size_i64(i64::from(self.last_delta) + 1);
+        let size = integers + size_of_bytes(key) + size_of_bytes(value) + size_of_headers(headers);
         size_i64(size as i64) + size
     }
 
@@ -127,22 +162,11 @@ impl BatchBuilder {
             self.base_timestamp = timestamp;
         }
         let delta = timestamp.wrapping_sub(self.base_timestamp);
-        let size = content_size(delta, offset_delta, key, value, headers.clone());
-        self.buffer.reserve(HEAD + size);
-        let start = self.buffer.len();
-        // Written in place and cut: a copy from the stack would wait for the single bytes to arrive there.
-        self.buffer.extend_from_slice(&[0; HEAD]);
-        let head = &mut self.buffer[start..];
-        let mut at = write_i64(size as i64, head);
-        // The attributes of a record: none is defined.
-        at += 1;
-        at += write_i64(delta, &mut head[at..]);
-        at += write_i64(i64::from(offset_delta), &mut head[at..]);
-        at += write_i64(length(key), &mut head[at..]);
-        self.buffer.truncate(start + at);
-        self.buffer.extend_from_slice(key.unwrap_or_default());
-        self.put(length(value));
-        self.buffer.extend_from_slice(value.unwrap_or_default());
+        let end = size_of_headers(headers.clone());
+        match Short::new(delta, offset_delta, key, value, end) {
+            Some(short) => self.put_short(short, key.unwrap_or_default(), value.unwrap_or_default(), end),
+            None => self.put_long(delta, offset_delta, key, value, end),
+        }
         self.put(headers.len() as i64);
         for (key, value) in headers {
             self.put(key.len() as i64);
@@ -153,6 +177,50 @@ impl BatchBuilder {
         self.count += 1;
         self.last_delta = offset_delta;
         self.max_timestamp = self.max_timestamp.max(timestamp);
+    }
+
+    /// Appends all but the headers, for which there will be room.
+    #[inline]
+    fn put_short(&mut self, short: Short, key: &[u8], value: &[u8], end: usize) {
+        let room = size_of::<u128>() + key.len() + size_of::<u32>() + value.len() + end;
+        self.buffer.reserve(room);
+        // What is copied has a constant length and is then cut: that costs less than a call for a few bytes.
+        let at = self.buffer.len();
+        self.buffer.extend_from_slice(&short.head.to_le_bytes());
+        self.buffer.truncate(at + short.head_len);
+        self.buffer.extend_from_slice(key);
+        let at = self.buffer.len();
+        self.buffer.extend_from_slice(&short.value_len.0.to_le_bytes());
+        self.buffer.truncate(at + short.value_len.1);
+        self.buffer.extend_from_slice(value);
+    }
+
+    /// As [`put_short`](Self::put_short), whatever the integers.
+    #[cold]
+    fn put_long(
+        &mut self,
+        timestamp_delta: i64,
+        offset_delta: i32,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        end: usize,
+    ) {
+        let size = 1
+            + size_i64(timestamp_delta)
+            + size_i64(i64::from(offset_delta))
+            + size_of_bytes(key)
+            + size_of_bytes(value)
+            + end;
+        self.buffer.reserve(size_i64(size as i64) + size);
+        self.put(size as i64);
+        // The attributes of a record: none is defined.
+        self.buffer.push(0);
+        self.put(timestamp_delta);
+        self.put(i64::from(offset_delta));
+        for bytes in [key, value] {
+            self.put(length(bytes));
+            self.buffer.extend_from_slice(bytes.unwrap_or_default());
+        }
     }
 
     #[inline]
@@ -216,7 +284,7 @@ pub fn rewrite_producer(batch: &mut [u8], producer_id: i64, producer_epoch: i16,
     batch[43..51].copy_from_slice(&producer_id.to_be_bytes());
     batch[51..53].copy_from_slice(&producer_epoch.to_be_bytes());
     batch[53..57].copy_from_slice(&base_sequence.to_be_bytes());
-    let crc = crc32c::crc32c(&batch[CRC_FROM..]);
+    let crc = crc32c(&batch[CRC_FROM..]);
     batch[17..21].copy_from_slice(&crc.to_be_bytes());
 }
 
@@ -230,16 +298,9 @@ fn size_of_bytes(bytes: Option<&[u8]>) -> usize {
     size_i64(length(bytes)) + bytes.map_or(0, <[u8]>::len)
 }
 
-/// Bytes of a record behind its length.
+/// Bytes of the headers and of their count.
 #[inline]
-fn content_size<'h>(
-    timestamp_delta: i64,
-    offset_delta: i32,
-    key: Option<&[u8]>,
-    value: Option<&[u8]>,
-    headers: impl ExactSizeIterator<Item = (&'h [u8], Option<&'h [u8]>)>,
-) -> usize {
-    let mut size = 1 + size_i64(timestamp_delta) + size_i64(i64::from(offset_delta));
-    size += size_of_bytes(key) + size_of_bytes(value) + size_i64(headers.len() as i64);
-    size + headers.map(|(key, value)| size_of_bytes(Some(key)) + size_of_bytes(value)).sum::<usize>()
+fn size_of_headers<'h>(headers: impl ExactSizeIterator<Item = (&'h [u8], Option<&'h [u8]>)>) -> usize {
+    let count = size_i64(headers.len() as i64);
+    count + headers.map(|(key, value)| size_of_bytes(Some(key)) + size_of_bytes(value)).sum::<usize>()
 }

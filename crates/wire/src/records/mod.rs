@@ -8,6 +8,7 @@ mod batch;
 mod batches;
 mod builder;
 mod control;
+mod crc;
 mod cursor;
 mod error;
 mod legacy;

@@ -106,6 +106,50 @@ fn a_cursor_goes_on_where_it_was_kept() {
 }
 
 #[test]
+fn a_cursor_tells_once_of_bytes_behind_the_last_record() {
+    let batch = only(&build(&simple(2), &Finish::default()));
+    let body = [&batch.bytes()[HEADER_LEN..], b"more"].concat();
+    let mut cursor = Cursor::new(batch.header());
+    assert_eq!(cursor.skip(&body, 2), Ok(2));
+    let error = cursor.next(&body).unwrap().unwrap_err();
+    assert_eq!((error.at, cursor.remaining()), (body.len() - 4, 0));
+    assert!(cursor.next(&body).is_none());
+}
+
+#[test]
+fn integers_of_every_length_are_written_as_their_size_says() {
+    for length in [0, 63, 64, 8_191, 8_192, 1 << 20, (1 << 20) + 1] {
+        let value = vec![b'v'; length];
+        for timestamp in [0, 63, 64, 1 << 19, 1 << 20, i64::MAX, i64::MIN] {
+            let records = [
+                (0, None, None, vec![]),
+                (timestamp, Some(value.clone()), Some(value.clone()), vec![(value.clone(), None)]),
+                (timestamp, None, Some(value.clone()), vec![]),
+            ];
+            let read = read(&only(&build(&records, &Finish::default()))).unwrap();
+            assert_eq!((read[1].timestamp, read[2].timestamp), (timestamp, timestamp));
+            assert!(read[1].key.as_ref() == Some(&value.clone().into()) && read[1].value == read[2].value);
+            assert_eq!(read[1].headers[0].0.len(), length);
+        }
+    }
+}
+
+#[test]
+fn the_buffer_of_a_decompressed_body_serves_the_next_one() {
+    let mut decompressor = Decompressor::new();
+    for codec in &Codec::ALL[1..] {
+        let batch = only(&build(&simple(200), &Finish { codec: *codec, ..Finish::default() }));
+        let first = batch.body(&mut decompressor, 1 << 20).unwrap();
+        let expected = first.to_vec();
+        let buffer = Vec::from(first);
+        let place = buffer.as_ptr();
+        let second = batch.body_in(&mut decompressor, 1 << 20, buffer).unwrap();
+        assert_eq!(second, expected);
+        assert_eq!(second.as_ptr(), place, "{codec}");
+    }
+}
+
+#[test]
 fn log_append_time_is_every_records_time() {
     let mut bytes = build(&simple(2), &Finish::default()).to_vec();
     bytes[22] |= 1 << 3;
@@ -246,7 +290,8 @@ fn bytes(max: usize) -> impl Strategy<Value = Option<Vec<u8>>> {
 
 fn record() -> impl Strategy<Value = Fields> {
     let header = (prop::collection::vec(any::<u8>(), 0..8), bytes(8));
-    (any::<i32>().prop_map(i64::from), bytes(80), bytes(300), prop::collection::vec(header, 0..4))
+    let timestamp = prop_oneof![4 => 0..2_000i64, 1 => any::<i32>().prop_map(i64::from), 1 => any::<i64>()];
+    (timestamp, bytes(80), bytes(300), prop::collection::vec(header, 0..4))
 }
 
 proptest! {

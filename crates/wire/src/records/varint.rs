@@ -56,6 +56,22 @@ pub(super) fn write_i64(value: i64, out: &mut [u8]) -> usize {
     length + 1
 }
 
+/// A zigzag integer of at most three bytes, from the lowest byte on, and how many they are.
+#[inline]
+pub(super) fn short_i64(value: i64) -> Option<(u32, usize)> {
+    let zigzag = ((value << 1) ^ (value >> 63)) as u64;
+    // The values are below 2^21.
+    let bits = zigzag as u32;
+    match zigzag {
+        0..0x80 => Some((bits, 1)),
+        0x80..0x4000 => Some((bits & 0x7f | 0x80 | (bits >> 7) << 8, 2)),
+        0x4000..0x20_0000 => {
+            Some((bits & 0x7f | 0x80 | (bits << 1 & 0x7f00 | 0x8000) | (bits >> 14) << 16, 3))
+        }
+        _ => None,
+    }
+}
+
 /// The bytes that a zigzag integer takes.
 #[inline]
 pub(super) fn size_i64(value: i64) -> usize {
@@ -75,6 +91,11 @@ mod tests {
                 let mut bytes = [0; 10];
                 let length = write_i64(value, &mut bytes);
                 assert_eq!(length, size_i64(value), "{value}");
+                if let Some((bits, short)) = short_i64(value) {
+                    assert_eq!(bits.to_le_bytes()[..short], bytes[..length], "{value}");
+                } else {
+                    assert!(length > 3, "{value}");
+                }
                 let mut at = 0;
                 assert_eq!((read_i64(&bytes[..length], &mut at), at), (Some(value), length));
                 for cut in 0..length {

@@ -149,8 +149,7 @@ impl<W> Metadata<W> {
                 self.change(|cluster| merge::hint(cluster, &topic, partition, leader, epoch, &endpoints));
             }
             Input::Features(features) => {
-                if features.epoch > self.cluster.features.epoch || self.cluster.features.finalized.is_empty()
-                {
+                if features.epoch > self.cluster.features.epoch {
                     self.change(|cluster| {
                         let news = *cluster.features != features;
                         cluster.features = Arc::new(features);
@@ -193,7 +192,7 @@ impl<W> Metadata<W> {
 
     fn track(&mut self, now: Instant, topics: Vec<Arc<str>>) {
         for topic in topics {
-            let known = self.cluster.topics.contains_key(&topic);
+            let known = self.cluster.topic(&topic).is_some_and(|topic| topic.error == ErrorCode::NONE);
             let count = self.tracked.entry(topic).or_default();
             *count += 1;
             self.grown |= *count == 1 && !known;
