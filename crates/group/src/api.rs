@@ -170,6 +170,8 @@ pub enum CallError {
 
 /// What to do.
 #[derive(Debug)]
+// A few a second, each moved twice: a box would cost more than it saves.
+#[allow(clippy::large_enum_variant)]
 pub enum Output {
     /// Send a request and hand its outcome to [`Input::Reply`].
     Call {

@@ -213,7 +213,11 @@ impl Commits {
             generation_id_or_member_epoch: identity.generation,
             member_id: identity.member_id.clone(),
             // Who is no member has no instance either.
-            group_instance_id: config.instance_id.as_deref().filter(|_| identity.generation >= 0).map(Into::into),
+            group_instance_id: config
+                .instance_id
+                .as_deref()
+                .filter(|_| identity.generation >= 0)
+                .map(Into::into),
             topics: topics.collect(),
             ..Default::default()
         };
@@ -230,7 +234,8 @@ impl Commits {
         coordinator: &mut Coordinator,
         out: &mut Outbox,
     ) -> Verdict {
-        let Some(InFlight { term, identity, items, .. }) = self.in_flight.take_if(|f| f.token == token) else {
+        let Some(InFlight { term, identity, items, .. }) = self.in_flight.take_if(|f| f.token == token)
+        else {
             return Verdict::Fine;
         };
         let codes = match result {
@@ -258,7 +263,9 @@ impl Commits {
         for (partition, item) in items {
             let code = codes.get(&partition).copied();
             match code {
-                Some(ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE) => coordinator.lost(now, term),
+                Some(ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE) => {
+                    coordinator.lost(now, term)
+                }
                 Some(ErrorCode::NONE) => coordinator.works(),
                 Some(ErrorCode::REBALANCE_IN_PROGRESS) => verdict = Verdict::Rebalancing,
                 Some(
@@ -290,27 +297,39 @@ impl Commits {
         let outcome = match code {
             Some(ErrorCode::NONE) => Ok(()),
             Some(ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::ILLEGAL_GENERATION) if identity.generation < 0 => {
-                let what = format!("{what}: the group has members, and who is none of them may not commit to it");
+                let what =
+                    format!("{what}: the group has members, and who is none of them may not commit to it");
                 Err(GroupError { code, ..GroupError::new(GroupErrorKind::Fenced, what) })
             }
             // The membership may have changed while the commit was on its way; whether the partition is still ours is
             // looked at before it is sent again.
             Some(
-                ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::ILLEGAL_GENERATION | ErrorCode::REBALANCE_IN_PROGRESS,
-            ) => return self.again(now, partition, item, |what| GroupError::new(GroupErrorKind::Fenced, what)),
+                ErrorCode::UNKNOWN_MEMBER_ID
+                | ErrorCode::ILLEGAL_GENERATION
+                | ErrorCode::REBALANCE_IN_PROGRESS,
+            ) => {
+                return self.again(now, partition, item, |what| GroupError::new(GroupErrorKind::Fenced, what));
+            }
             Some(code) if code.is_retriable() => {
                 return self.again(now, partition, item, |what| GroupError::code(code, what));
             }
             Some(code) => Err(GroupError::code(code, what)),
-            None => {
-                Err(GroupError::new(GroupErrorKind::Protocol, format!("{what}: missing in the coordinator's answer")))
-            }
+            None => Err(GroupError::new(
+                GroupErrorKind::Protocol,
+                format!("{what}: missing in the coordinator's answer"),
+            )),
         };
         self.settle(&partition, &item.ids, outcome);
     }
 
     /// Queues an item again, unless a newer commit of the partition took its place or its time is up.
-    fn again(&mut self, now: Instant, partition: TopicPartition, mut item: Item, error: impl Fn(String) -> GroupError) {
+    fn again(
+        &mut self,
+        now: Instant,
+        partition: TopicPartition,
+        mut item: Item,
+        error: impl Fn(String) -> GroupError,
+    ) {
         if self.retry_at.is_none() {
             self.retry_at = Some(now + self.backoff.failed());
         }
@@ -318,7 +337,8 @@ impl Commits {
             item.ids.retain(|id| !newer.ids.contains(id));
             newer.ids.append(&mut item.ids);
         } else if now >= item.deadline {
-            let error = error(format!("commit of {partition} at {} was not confirmed in time", item.value.offset));
+            let error =
+                error(format!("commit of {partition} at {} was not confirmed in time", item.value.offset));
             self.settle(&partition, &item.ids, Err(error));
         } else {
             self.queued.insert(partition, item);

@@ -48,7 +48,9 @@ impl GroupError {
             ErrorCode::FENCED_MEMBER_EPOCH | ErrorCode::STALE_MEMBER_EPOCH => GroupErrorKind::Fenced,
             ErrorCode::UNSUPPORTED_VERSION => GroupErrorKind::Unsupported,
             _ => match code.class() {
-                ErrorClass::Retriable | ErrorClass::Metadata | ErrorClass::Coordinator => GroupErrorKind::Retriable,
+                ErrorClass::Retriable | ErrorClass::Metadata | ErrorClass::Coordinator => {
+                    GroupErrorKind::Retriable
+                }
                 ErrorClass::Authorization | ErrorClass::Authentication => GroupErrorKind::Authorization,
                 ErrorClass::Recoverable => GroupErrorKind::Fenced,
                 _ => GroupErrorKind::Configuration,

@@ -7,7 +7,9 @@ use std::time::Instant;
 use kavka_wire::ErrorCode;
 use kavka_wire::messages::OffsetFetchResponse;
 
-use crate::api::{CallError, CallLane, CallTo, Config, Event, FetchId, OffsetAndMetadata, Token, TopicPartition};
+use crate::api::{
+    CallError, CallLane, CallTo, Config, Event, FetchId, OffsetAndMetadata, Token, TopicPartition,
+};
 use crate::backoff::Backoff;
 use crate::coordinator::{Coordinator, Term};
 use crate::group::Outbox;
@@ -54,7 +56,14 @@ impl Fetches {
         self.retry_at.filter(|_| self.pending())
     }
 
-    pub(crate) fn advance(&mut self, now: Instant, to: &CallTo, term: Term, config: &Config, out: &mut Outbox) {
+    pub(crate) fn advance(
+        &mut self,
+        now: Instant,
+        to: &CallTo,
+        term: Term,
+        config: &Config,
+        out: &mut Outbox,
+    ) {
         if !self.pending() || self.retry_at.is_some_and(|at| at > now) {
             return;
         }
@@ -77,7 +86,9 @@ impl Fetches {
         coordinator: &mut Coordinator,
         out: &mut Outbox,
     ) {
-        let Some((_, term, asked)) = self.in_flight.take_if(|(awaited, ..)| *awaited == token) else { return };
+        let Some((_, term, asked)) = self.in_flight.take_if(|(awaited, ..)| *awaited == token) else {
+            return;
+        };
         let response = match result {
             Ok(response) => response,
             Err(CallError::Unreachable(_)) => {
@@ -166,7 +177,14 @@ fn read(response: OffsetFetchResponse) -> (ErrorCode, Found) {
             let name: Arc<str> = (&*topic.name).into();
             for p in &topic.partitions {
                 let metadata = p.metadata.as_deref();
-                add(&name, p.partition_index, p.error_code, p.committed_offset, p.committed_leader_epoch, metadata);
+                add(
+                    &name,
+                    p.partition_index,
+                    p.error_code,
+                    p.committed_offset,
+                    p.committed_leader_epoch,
+                    metadata,
+                );
             }
         }
         return (group.error_code, found);
@@ -175,7 +193,14 @@ fn read(response: OffsetFetchResponse) -> (ErrorCode, Found) {
         let name: Arc<str> = (&*topic.name).into();
         for p in &topic.partitions {
             let metadata = p.metadata.as_deref();
-            add(&name, p.partition_index, p.error_code, p.committed_offset, p.committed_leader_epoch, metadata);
+            add(
+                &name,
+                p.partition_index,
+                p.error_code,
+                p.committed_offset,
+                p.committed_leader_epoch,
+                metadata,
+            );
         }
     }
     (response.error_code, found)
@@ -199,6 +224,8 @@ fn outcome(partition: &TopicPartition, found: Option<&(ErrorCode, OffsetAndMetad
         }
         Some((code, _)) if code.is_retriable() => None,
         Some((code, _)) => Some(Err(GroupError::code(*code, what("refused")))),
-        None => Some(Err(GroupError::new(GroupErrorKind::Protocol, what("missing in the coordinator's answer")))),
+        None => {
+            Some(Err(GroupError::new(GroupErrorKind::Protocol, what("missing in the coordinator's answer"))))
+        }
     }
 }

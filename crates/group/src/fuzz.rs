@@ -14,8 +14,8 @@ use kavka_wire::messages::{
 };
 
 use crate::{
-    CallError, CommitId, Config, Epoch, Event, FetchId, Group, GroupReply, GroupRequest, Input, OffsetAndMetadata,
-    Output, Token, TopicInfo, TopicMap, TopicPartition,
+    CallError, CommitId, Config, Epoch, Event, FetchId, Group, GroupReply, GroupRequest, Input,
+    OffsetAndMetadata, Output, Token, TopicInfo, TopicMap, TopicPartition,
 };
 
 const CODES: [i16; 16] = [0, 0, 0, 0, 14, 15, 16, 22, 25, 27, 30, 79, 82, -1, 3, 88];
@@ -33,7 +33,7 @@ impl Source<'_> {
 
     /// An answer in the fuzzer's own bytes, or one that is mostly what a coordinator would say.
     fn message<M: Message>(&mut self, likely: impl FnOnce(&mut Self) -> M) -> M {
-        if self.byte() % 4 != 0 {
+        if !self.byte().is_multiple_of(4) {
             return likely(self);
         }
         let take = usize::from(self.byte()).min(self.0.len());
@@ -45,19 +45,16 @@ impl Source<'_> {
 }
 
 fn answer(source: &mut Source<'_>, request: &GroupRequest) -> Result<GroupReply, CallError> {
-    if source.byte() % 8 == 0 {
+    if source.byte().is_multiple_of(8) {
         return Err(CallError::Unreachable("the fuzzer says so".into()));
     }
     let code = source.code();
     Ok(match request {
-        GroupRequest::FindCoordinator(_) => GroupReply::FindCoordinator(source.message(|_| FindCoordinatorResponse {
-            error_code: code,
-            host: "b".into(),
-            port: 9,
-            ..Default::default()
+        GroupRequest::FindCoordinator(_) => GroupReply::FindCoordinator(source.message(|_| {
+            FindCoordinatorResponse { error_code: code, host: "b".into(), port: 9, ..Default::default() }
         })),
         GroupRequest::JoinGroup(join) => GroupReply::JoinGroup(source.message(|source| {
-            let leads = source.byte() % 2 == 0;
+            let leads = source.byte().is_multiple_of(2);
             JoinGroupResponse {
                 error_code: code,
                 generation_id: i32::from(source.byte()),
@@ -77,12 +74,18 @@ fn answer(source: &mut Source<'_>, request: &GroupRequest) -> Result<GroupReply,
             assignment: sync.assignments.first().map(|a| a.assignment.clone()).unwrap_or_default(),
             ..Default::default()
         })),
-        GroupRequest::Heartbeat(_) => {
-            GroupReply::Heartbeat(source.message(|_| HeartbeatResponse { error_code: code, ..Default::default() }))
+        GroupRequest::Heartbeat(_) => GroupReply::Heartbeat(
+            source.message(|_| HeartbeatResponse { error_code: code, ..Default::default() }),
+        ),
+        GroupRequest::LeaveGroup(_) => {
+            GroupReply::LeaveGroup(source.message(|_| LeaveGroupResponse::default()))
         }
-        GroupRequest::LeaveGroup(_) => GroupReply::LeaveGroup(source.message(|_| LeaveGroupResponse::default())),
-        GroupRequest::OffsetCommit(_) => GroupReply::OffsetCommit(source.message(|_| OffsetCommitResponse::default())),
-        GroupRequest::OffsetFetch(_) => GroupReply::OffsetFetch(source.message(|_| OffsetFetchResponse::default())),
+        GroupRequest::OffsetCommit(_) => {
+            GroupReply::OffsetCommit(source.message(|_| OffsetCommitResponse::default()))
+        }
+        GroupRequest::OffsetFetch(_) => {
+            GroupReply::OffsetFetch(source.message(|_| OffsetFetchResponse::default()))
+        }
     })
 }
 
@@ -111,7 +114,10 @@ pub fn member(data: &[u8]) {
                 let value = OffsetAndMetadata::new(i64::from(source.byte() as i8));
                 Input::Commit { id, offsets: vec![(partition.clone(), value)] }
             }
-            4 => Input::FetchOffsets { id: FetchId(u64::from(source.byte())), partitions: vec![partition.clone()] },
+            4 => Input::FetchOffsets {
+                id: FetchId(u64::from(source.byte())),
+                partitions: vec![partition.clone()],
+            },
             5 => Input::Rejoin { reason: "fuzz".into() },
             6 if source.byte() == 0 => Input::Leave { reason: "fuzz".into() },
             7 => {

@@ -68,7 +68,7 @@ impl Group {
 
     /// Takes one input. Afterwards [`poll`](Self::poll) until it is empty.
     pub fn handle(&mut self, now: Instant, input: Input) {
-        let Self { config, out, coordinator, member, commits, fetches, .. } = self;
+        let Self { config, out, member, commits, fetches, .. } = self;
         if let Some(error) = &self.over {
             return refuse(input, error.clone(), now, commits, fetches, out);
         }
@@ -146,9 +146,15 @@ impl Group {
                 fetches.reply(now, token, Ok(response), coordinator, out);
                 Step::Continue
             }
-            Ok(GroupReply::JoinGroup(response)) => member.joined(now, token, response, coordinator, config, out),
-            Ok(GroupReply::SyncGroup(response)) => member.synced(now, token, response, coordinator, config, out),
-            Ok(GroupReply::Heartbeat(response)) => member.beat(now, token, response, coordinator, config, out),
+            Ok(GroupReply::JoinGroup(response)) => {
+                member.joined(now, token, response, coordinator, config, out)
+            }
+            Ok(GroupReply::SyncGroup(response)) => {
+                member.synced(now, token, response, coordinator, config, out)
+            }
+            Ok(GroupReply::Heartbeat(response)) => {
+                member.beat(now, token, response, coordinator, config, out)
+            }
             Ok(GroupReply::LeaveGroup(_)) => member.left(token),
         }
     }
@@ -197,7 +203,13 @@ impl Group {
             fetches.advance(now, to, term, config, out);
             member.send(now, to, term, config, out);
         }
-        let step = self.member.leaving(self.commits.is_idle(), now, self.coordinator.known(), &self.config, &mut self.out);
+        let step = self.member.leaving(
+            self.commits.is_idle(),
+            now,
+            self.coordinator.known(),
+            &self.config,
+            &mut self.out,
+        );
         self.settle(now, step);
     }
 }

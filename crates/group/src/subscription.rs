@@ -54,10 +54,8 @@ pub(crate) fn encode_subscription(
     rack: Option<&str>,
     user_data: Option<Bytes>,
 ) -> Bytes {
-    let owned = by_topic(owned).into_iter().map(|(topic, partitions)| OwnedTopic {
-        topic: topic.into(),
-        partitions,
-    });
+    let owned =
+        by_topic(owned).into_iter().map(|(topic, partitions)| OwnedTopic { topic: topic.into(), partitions });
     let subscription = ConsumerProtocolSubscription {
         topics: topics.iter().map(|topic| (&**topic).into()).collect(),
         user_data,
@@ -74,7 +72,9 @@ pub(crate) fn decode_subscription(bytes: &Bytes) -> Option<MemberSubscription> {
     let mut owned = Vec::new();
     for topic in &subscription.owned_partitions {
         let name: Arc<str> = (&*topic.topic).into();
-        owned.extend(topic.partitions.iter().map(|&partition| TopicPartition { topic: name.clone(), partition }));
+        owned.extend(
+            topic.partitions.iter().map(|&partition| TopicPartition { topic: name.clone(), partition }),
+        );
     }
     Some(MemberSubscription {
         instance_id: None,
@@ -88,10 +88,9 @@ pub(crate) fn decode_subscription(bytes: &Bytes) -> Option<MemberSubscription> {
 
 /// A member's assignment, for SyncGroup.
 pub(crate) fn encode_assignment(partitions: &[TopicPartition]) -> Bytes {
-    let assigned = by_topic(partitions).into_iter().map(|(topic, partitions)| AssignedTopic {
-        topic: topic.into(),
-        partitions,
-    });
+    let assigned = by_topic(partitions)
+        .into_iter()
+        .map(|(topic, partitions)| AssignedTopic { topic: topic.into(), partitions });
     let assignment = ConsumerProtocolAssignment { assigned_partitions: assigned.collect(), user_data: None };
     with_version(&assignment, ASSIGNMENT_VERSION)
 }
@@ -106,7 +105,9 @@ pub(crate) fn decode_assignment(bytes: &Bytes) -> Option<BTreeSet<TopicPartition
     let mut partitions = BTreeSet::new();
     for topic in &assignment.assigned_partitions {
         let name: Arc<str> = (&*topic.topic).into();
-        partitions.extend(topic.partitions.iter().map(|&partition| TopicPartition { topic: name.clone(), partition }));
+        partitions.extend(
+            topic.partitions.iter().map(|&partition| TopicPartition { topic: name.clone(), partition }),
+        );
     }
     Some(partitions)
 }
@@ -121,12 +122,20 @@ mod tests {
 
     #[test]
     fn a_subscription_survives_the_coordinator() {
-        let owned = BTreeSet::from([TopicPartition::new("a", 1), TopicPartition::new("a", 2), TopicPartition::new("b", 0)]);
-        let bytes = encode_subscription(&topics(&["b", "a"]), &owned, 7, Some("r1"), Some(Bytes::from_static(b"u")));
+        let owned = BTreeSet::from([
+            TopicPartition::new("a", 1),
+            TopicPartition::new("a", 2),
+            TopicPartition::new("b", 0),
+        ]);
+        let bytes =
+            encode_subscription(&topics(&["b", "a"]), &owned, 7, Some("r1"), Some(Bytes::from_static(b"u")));
         let read = decode_subscription(&bytes).unwrap();
         assert_eq!(read.topics, topics(&["a", "b"]));
         assert_eq!(read.owned.into_iter().collect::<BTreeSet<_>>(), owned);
-        assert_eq!((read.generation, read.rack.as_deref(), read.user_data.as_deref()), (Some(7), Some("r1"), Some(&b"u"[..])));
+        assert_eq!(
+            (read.generation, read.rack.as_deref(), read.user_data.as_deref()),
+            (Some(7), Some("r1"), Some(&b"u"[..]))
+        );
     }
 
     #[test]
@@ -149,6 +158,9 @@ mod tests {
     #[test]
     fn an_assignment_survives_the_coordinator() {
         let partitions = [TopicPartition::new("t", 4), TopicPartition::new("s", 0)];
-        assert_eq!(decode_assignment(&encode_assignment(&partitions)), Some(partitions.into_iter().collect()));
+        assert_eq!(
+            decode_assignment(&encode_assignment(&partitions)),
+            Some(partitions.into_iter().collect())
+        );
     }
 }

@@ -397,3 +397,41 @@ async fn all_tasks_end_with_the_last_handle() {
     assert!(connection.is_closed());
     assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn lanes_that_fail_together_are_one_failure() {
+    let rig = start(&[900], echo);
+    let request = heartbeat(1);
+    let call = |lane| rig.net.call(node(901), lane, &request, CallOptions::default());
+    let (a, b, c, d) =
+        tokio::join!(call(Lane::General), call(Lane::Fetch), call(Lane::Produce), call(Lane::Group(1)));
+    assert!(a.is_err() && b.is_err() && c.is_err() && d.is_err());
+    let begun = clock::now();
+    call(Lane::General).await.unwrap_err();
+    let took = clock::now() - begun;
+    assert!(took >= Duration::from_millis(35) && took <= Duration::from_millis(65), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_backoff_starts_anew_after_a_connection() {
+    let rig = start(&[900], |mut peer: Peer| async move {
+        // Six times nothing, then a connection for one request, then nothing but connections.
+        if peer.number >= 6 {
+            peer.shake_hands().await;
+            if let Some(asked) = peer.read().await {
+                peer.serve_one(&asked, &[]).await;
+            }
+        }
+    });
+    let request = heartbeat(1);
+    let call = || rig.net.call(node(1), Lane::General, &request, CallOptions::default());
+    for _ in 0..6 {
+        call().await.unwrap_err();
+    }
+    call().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let begun = clock::now();
+    call().await.unwrap();
+    let took = clock::now() - begun;
+    assert!(took >= Duration::from_millis(35) && took <= Duration::from_millis(65), "{took:?}");
+}

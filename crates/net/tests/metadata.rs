@@ -173,3 +173,28 @@ async fn metadata_is_fetched_again_at_its_max_age() {
     tokio::time::sleep(400 * SECOND).await;
     assert!(rig.dialled.load(Ordering::SeqCst) > dialled, "a known broker was asked");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_connection_to_a_broker_asks_for_fresh_metadata() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = asked.clone();
+    let rig = start(&[7], move |mut peer: Peer| {
+        let counter = counter.clone();
+        async move {
+            while let Some(asked) = peer.read().await {
+                match asked.head.key {
+                    ApiKey::HEARTBEAT => return,
+                    ApiKey::METADATA => counter.fetch_add(1, Ordering::SeqCst),
+                    _ => 0,
+                };
+                peer.serve_one(&asked, &[1]).await;
+            }
+        }
+    });
+    rig.net.refresh(within(10)).await.unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    let request = HeartbeatRequest::default();
+    rig.net.call(To::Broker(1), Lane::General, &request, CallOptions::default()).await.unwrap_err();
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+}

@@ -84,7 +84,9 @@ impl GroupSubscription {
     /// The members in Kafka's order: static ones first, by instance id; then the others, by member id.
     pub fn sorted(&self) -> Vec<(&Arc<str>, &MemberSubscription)> {
         let mut members: Vec<_> = self.members.iter().collect();
-        members.sort_by_key(|(id, member)| (member.instance_id.is_none(), member.instance_id.clone(), (*id).clone()));
+        members.sort_by_key(|(id, member)| {
+            (member.instance_id.is_none(), member.instance_id.clone(), (*id).clone())
+        });
         members
     }
 }

@@ -34,7 +34,11 @@ impl Assignor for Range {
         for share in shares {
             for (member, partitions) in share.members.iter().zip(share.given) {
                 let all = assignment.entry(member.id.clone()).or_default();
-                all.extend(partitions.into_iter().map(|partition| TopicPartition { topic: share.topic.clone(), partition }));
+                all.extend(
+                    partitions
+                        .into_iter()
+                        .map(|partition| TopicPartition { topic: share.topic.clone(), partition }),
+                );
             }
         }
         if by_rack {
@@ -65,7 +69,11 @@ struct Share<'a> {
 }
 
 impl<'a> Share<'a> {
-    fn new(topic: Arc<str>, members: &[(&Arc<str>, &super::MemberSubscription)], topics: &'a TopicMap) -> Self {
+    fn new(
+        topic: Arc<str>,
+        members: &[(&Arc<str>, &super::MemberSubscription)],
+        topics: &'a TopicMap,
+    ) -> Self {
         let takers: Vec<Taker> = members
             .iter()
             .filter(|(_, member)| member.topics.contains(&topic))
@@ -112,7 +120,8 @@ impl<'a> Share<'a> {
         for member in 0..self.members.len() {
             let room = self.room(member);
             let open = self.open.iter().copied();
-            let taken: Vec<i32> = open.filter(|&partition| may(self, (member, partition))).take(room).collect();
+            let taken: Vec<i32> =
+                open.filter(|&partition| may(self, (member, partition))).take(room).collect();
             if taken.is_empty() {
                 continue;
             }

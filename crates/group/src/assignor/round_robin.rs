@@ -17,7 +17,8 @@ impl Assignor for RoundRobin {
         // The turn goes on from topic to topic: topics of one partition do not all go to the first member.
         for topic in group.topics() {
             for partition in 0..topics.partitions(&topic) {
-                let next = turn.by_ref().take(members.len()).find(|(_, member)| member.topics.contains(&topic));
+                let next =
+                    turn.by_ref().take(members.len()).find(|(_, member)| member.topics.contains(&topic));
                 if let Some(partitions) = next.and_then(|(id, _)| assignment.get_mut(*id)) {
                     partitions.push(TopicPartition { topic: topic.clone(), partition });
                 }

@@ -81,7 +81,8 @@ impl Heart {
         };
         // An answer after the session has ended is worth nothing.
         let timeout = config.request_timeout.min(config.session_timeout);
-        let token = out.call(to.clone(), CallLane::Group, GroupRequest::Heartbeat(request), i16::MAX, timeout);
+        let token =
+            out.call(to.clone(), CallLane::Group, GroupRequest::Heartbeat(request), i16::MAX, timeout);
         self.in_flight = Some(Beat { token, term, sent: now, generation: identity.generation });
         self.next = Some(now + config.heartbeat_interval);
     }
@@ -105,7 +106,9 @@ impl Member {
         config: &Config,
         out: &mut Outbox,
     ) -> Step {
-        let Some(beat) = self.heart.in_flight.take_if(|beat| beat.token == token) else { return Step::Continue };
+        let Some(beat) = self.heart.in_flight.take_if(|beat| beat.token == token) else {
+            return Step::Continue;
+        };
         let current = beat.generation == self.generation;
         match response.error_code {
             ErrorCode::NONE => {
@@ -123,8 +126,14 @@ impl Member {
                 self.heart.next = Some(now + config.retry_backoff);
                 Step::Continue
             }
-            code @ (ErrorCode::ILLEGAL_GENERATION | ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::FENCED_INSTANCE_ID) => {
-                if current { fenced(code, "a heartbeat was refused") } else { Step::Continue }
+            code @ (ErrorCode::ILLEGAL_GENERATION
+            | ErrorCode::UNKNOWN_MEMBER_ID
+            | ErrorCode::FENCED_INSTANCE_ID) => {
+                if current {
+                    fenced(code, "a heartbeat was refused")
+                } else {
+                    Step::Continue
+                }
             }
             code if code.is_retriable() => {
                 self.heart.next = Some(now + config.retry_backoff);

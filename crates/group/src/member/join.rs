@@ -79,7 +79,9 @@ impl Member {
                 coordinator.lost(now, term);
                 return Step::Continue;
             }
-            ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::FENCED_INSTANCE_ID => return fenced(code, "JoinGroup was refused"),
+            ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::FENCED_INSTANCE_ID => {
+                return fenced(code, "JoinGroup was refused");
+            }
             code if code.is_retriable() || code == ErrorCode::REBALANCE_IN_PROGRESS => {
                 self.state = State::Joining { due: Due::At(now + self.backoff.failed()) };
                 return Step::Continue;
@@ -114,7 +116,8 @@ impl Member {
             return Step::Continue;
         }
         let Some(assignor) = config.assignors.iter().find(|assignor| *assignor.name() == *protocol) else {
-            let what = format!("the coordinator chose the assignor `{protocol}`, which this member did not offer");
+            let what =
+                format!("the coordinator chose the assignor `{protocol}`, which this member did not offer");
             return Step::Fatal(GroupError::new(GroupErrorKind::Protocol, what));
         };
         let lead = Lead {
@@ -167,7 +170,9 @@ impl Member {
                 coordinator.lost(now, term);
                 return Step::Continue;
             }
-            code @ (ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::ILLEGAL_GENERATION | ErrorCode::FENCED_INSTANCE_ID) => {
+            code @ (ErrorCode::UNKNOWN_MEMBER_ID
+            | ErrorCode::ILLEGAL_GENERATION
+            | ErrorCode::FENCED_INSTANCE_ID) => {
                 return fenced(code, "SyncGroup was refused");
             }
             code if code.is_retriable() => {

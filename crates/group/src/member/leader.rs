@@ -83,7 +83,9 @@ impl Member {
     /// Asks for a rejoin when the group's topics are not what they were.
     pub(super) fn check_watch(&mut self) {
         let Some(watch) = &self.watch else { return };
-        if matches!(self.state, State::Stable) && self.topics.snapshot(&watch.topics, watch.with_racks) != watch.seen {
+        if matches!(self.state, State::Stable)
+            && self.topics.snapshot(&watch.topics, watch.with_racks) != watch.seen
+        {
             self.rejoin = Some("the partitions of the group's topics changed".into());
         }
     }

@@ -118,12 +118,20 @@ impl Member {
                 Step::Continue
             }
             _ if self.subscription.is_empty() => self.leave("the consumer unsubscribed".into()),
-            _ if self.subscription != self.joined => self.rejoin(now, "the subscription changed".into(), config, out),
+            _ if self.subscription != self.joined => {
+                self.rejoin(now, "the subscription changed".into(), config, out)
+            }
             _ => Step::Continue,
         }
     }
 
-    pub(crate) fn rejoin(&mut self, now: Instant, reason: Arc<str>, config: &Config, out: &mut Outbox) -> Step {
+    pub(crate) fn rejoin(
+        &mut self,
+        now: Instant,
+        reason: Arc<str>,
+        config: &Config,
+        out: &mut Outbox,
+    ) -> Step {
         match self.state {
             State::Idle | State::Joining { .. } | State::Revoking { .. } => {}
             // A subscription that changed while a JoinGroup was parked is only in the next one.
@@ -255,7 +263,13 @@ impl Member {
         self.unreachable(now, term, error, coordinator)
     }
 
-    fn unreachable(&mut self, now: Instant, term: Term, error: CallError, coordinator: &mut Coordinator) -> Step {
+    fn unreachable(
+        &mut self,
+        now: Instant,
+        term: Term,
+        error: CallError,
+        coordinator: &mut Coordinator,
+    ) -> Step {
         match error {
             CallError::Unreachable(_) => {
                 coordinator.lost(now, term);
@@ -268,7 +282,8 @@ impl Member {
     /// What time alone has made due: an expired session, an assignment that waited long enough for metadata, a rejoin.
     pub(crate) fn tick(&mut self, now: Instant, config: &Config, out: &mut Outbox) -> Step {
         if self.heart.expired(now) && !matches!(self.state, State::Joining { due: Due::Sent(..) }) {
-            let what = format!("no heartbeat was answered for {:?}, the session timeout", config.session_timeout);
+            let what =
+                format!("no heartbeat was answered for {:?}, the session timeout", config.session_timeout);
             let error = GroupError::new(GroupErrorKind::Fenced, what);
             return Step::Lost { error, keep_member_id: true };
         }

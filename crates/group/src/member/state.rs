@@ -27,7 +27,12 @@ pub(super) enum State {
     Joining { due: Due },
     /// In a generation. A follower is ready to send its SyncGroup at once; a leader first shares the partitions, for which it may
     /// have to wait for metadata.
-    Assigning { lead: Option<Lead>, until: Instant, ready: Option<Vec<SyncGroupRequestAssignment>>, protocol: Arc<str> },
+    Assigning {
+        lead: Option<Lead>,
+        until: Instant,
+        ready: Option<Vec<SyncGroupRequestAssignment>>,
+        protocol: Arc<str>,
+    },
     /// A SyncGroup is on its way.
     Syncing { token: Token, term: Term },
     /// A member with an assignment.

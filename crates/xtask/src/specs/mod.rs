@@ -1,4 +1,5 @@
-//! `cargo xtask specs --against JAR`: compares our specifications with the schemas inside a `kafka-clients` jar.
+//! `cargo xtask specs [--against JAR]`: compares our specifications with the schemas inside a `kafka-clients` jar, by default the
+//! one of the release that they describe.
 
 mod compare;
 mod schema;
@@ -6,14 +7,20 @@ mod schema;
 use std::path::Path;
 
 use crate::codegen;
+use crate::kafka::libs::Libs;
+use crate::kafka::target_dir;
 
 /// Compares and fails on any difference.
 pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), String> {
-    let [flag, jar] = args else { return Err(USAGE.to_owned()) };
-    if flag != "--against" {
-        return Err(USAGE.to_owned());
-    }
-    let schemas = schema::read_jar(Path::new(jar))?;
+    let jar = match args {
+        [] => {
+            let libs = Libs::new(&target_dir(root), RELEASE)?;
+            libs.jars().join(format!("kafka-clients-{RELEASE}.jar"))
+        }
+        [flag, jar] if flag == "--against" => jar.into(),
+        _ => return Err("usage: cargo xtask specs [--against KAFKA_CLIENTS_JAR]".to_owned()),
+    };
+    let schemas = schema::read_jar(&jar)?;
     let (apis, data) = codegen::specs(root)?;
     let mut differences = Vec::new();
     let mut fields = 0;
@@ -37,4 +44,5 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), String> {
     }
 }
 
-const USAGE: &str = "usage: cargo xtask specs --against KAFKA_CLIENTS_JAR";
+/// The Kafka release that `protocol-specs/` describes.
+const RELEASE: &str = "4.4.0";
