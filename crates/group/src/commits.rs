@@ -308,7 +308,8 @@ impl Commits {
                 | ErrorCode::ILLEGAL_GENERATION
                 | ErrorCode::REBALANCE_IN_PROGRESS,
             ) => {
-                return self.again(now, partition, item, |what| GroupError::new(GroupErrorKind::Fenced, what));
+                return self
+                    .again(now, partition, item, |what| GroupError::new(GroupErrorKind::Fenced, what));
             }
             Some(code) if code.is_retriable() => {
                 return self.again(now, partition, item, |what| GroupError::code(code, what));

@@ -1,0 +1,133 @@
+//! What consumer, handles and driver say to each other.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kavka_group::{OffsetAndMetadata, TopicPartition};
+use tokio::sync::{mpsc, oneshot};
+
+use super::chunk::Chunk;
+use super::event::Revocation;
+use super::placement::Placement;
+use crate::{Error, ErrorKind, Result};
+
+/// Where to read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Start {
+    /// At the group's committed offset; without one, as
+    /// [`auto_offset_reset`](super::ConsumerBuilder::auto_offset_reset) says.
+    Committed,
+    /// At this offset.
+    Offset(i64),
+    /// At the oldest record.
+    Beginning,
+    /// Behind the newest record.
+    End,
+    /// At the first record that is not older than this, in milliseconds since 1970; without one, behind the newest record.
+    Timestamp(i64),
+}
+
+impl From<i64> for Start {
+    fn from(offset: i64) -> Self {
+        Start::Offset(offset)
+    }
+}
+
+pub(super) type Offsets = Vec<(TopicPartition, OffsetAndMetadata)>;
+pub(super) type CommittedOffsets = BTreeMap<TopicPartition, Result<Option<OffsetAndMetadata>>>;
+
+/// To the driver.
+#[derive(Debug)]
+pub(super) enum Command {
+    Commit {
+        offsets: Offsets,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    Committed {
+        partitions: Vec<TopicPartition>,
+        reply: oneshot::Sender<Result<CommittedOffsets>>,
+    },
+    Seek {
+        partition: TopicPartition,
+        to: Start,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    /// The flag of these placements was set.
+    Pause {
+        placements: Vec<Arc<Placement>>,
+        paused: bool,
+    },
+    /// The application is done with a revocation; `offsets` are committed first.
+    Release {
+        id: u64,
+        offsets: Offsets,
+        reply: Option<oneshot::Sender<Result<()>>>,
+    },
+    /// What begins at `offset` cannot be read: try again later.
+    Broken {
+        placement: Arc<Placement>,
+        offset: i64,
+    },
+    /// Close, in agreement with the application: partitions are revoked first.
+    Shutdown,
+    /// Close now: commit what was stored, leave.
+    Close {
+        reply: oneshot::Sender<Result<()>>,
+    },
+}
+
+/// To the consumer; looked at before records are handed out.
+#[derive(Debug)]
+pub(super) enum Control {
+    Assigned(Vec<TopicPartition>),
+    Revoked(Revocation),
+    Lost(Vec<TopicPartition>),
+    /// Partitions were resumed: look at what was set aside.
+    Resumed,
+    /// Something to tell; the consumer goes on.
+    Failed(Error),
+    /// The driver has ended: as it was told to, or for this reason.
+    Ended(Option<Error>),
+}
+
+/// To the consumer, in the order in which they are to take effect.
+#[derive(Debug)]
+pub(super) enum Item {
+    Records(Chunk),
+    /// The partition now stands here, not by reading.
+    Position {
+        placement: Arc<Placement>,
+        offset: i64,
+    },
+    /// These cannot go on.
+    Failed {
+        placements: Vec<Arc<Placement>>,
+        error: Error,
+    },
+}
+
+/// The way to the driver.
+#[derive(Debug, Clone)]
+pub(super) struct Commands(pub(super) mpsc::UnboundedSender<Command>);
+
+impl Commands {
+    pub(super) fn send(&self, command: Command) -> Result<()> {
+        self.0.send(command).map_err(|_| closed())
+    }
+}
+
+/// Waits for the driver's answer.
+pub(super) async fn answer<T>(answer: oneshot::Receiver<Result<T>>) -> Result<T> {
+    answer.await.unwrap_or_else(|_| Err(closed()))
+}
+
+pub(super) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the consumer was closed")
+}
+
+pub(super) fn not_assigned(partition: &TopicPartition) -> Error {
+    Error::new(ErrorKind::Configuration, "the partition is not assigned to this consumer")
+        .at(&partition.topic, partition.partition)
+        .remedy("it was never assigned, or it was revoked")
+}

@@ -1,0 +1,28 @@
+//! Consumers: [`Consumer`] on the application's task, one driver task beside it, two pure machines in the driver.
+
+mod batch;
+mod builder;
+mod calls;
+mod chunk;
+mod closing;
+mod command;
+mod driver;
+mod event;
+mod fetch;
+mod fetch_glue;
+mod front;
+mod group_glue;
+mod handle;
+mod later;
+mod options;
+mod placement;
+mod slots;
+mod topics;
+
+pub use batch::{Batch, BatchRecords};
+pub use builder::ConsumerBuilder;
+pub use command::Start;
+pub use event::{Event, Revocation};
+pub use fetch::{IsolationLevel, OffsetReset};
+pub use front::Consumer;
+pub use handle::{Closer, ConsumerHandle};

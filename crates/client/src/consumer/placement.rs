@@ -1,0 +1,207 @@
+//! What driver, consumer and handles share about one positioning of one partition.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, AtomicUsize, Ordering::SeqCst};
+
+use bytes::Bytes;
+use kavka_group::{OffsetAndMetadata, TopicPartition};
+use tokio::sync::Notify;
+
+use super::fetch::{Charge, PartitionGauges, Slot};
+
+/// The partitions of a consumer, each where it is read from now.
+pub(super) type Assignment = BTreeMap<TopicPartition, Arc<Placement>>;
+
+/// One partition, from an assignment, a seek or a new read to the next one. Everything that was read under it carries
+/// it, so whether that may still be handed out is one look at [`is_live`](Self::is_live). A new positioning is a new
+/// placement: what is late writes into one that nobody looks at any more.
+#[derive(Debug)]
+pub(super) struct Placement {
+    pub(super) partition: TopicPartition,
+    pub(super) slot: Slot,
+    /// Tells the placements of one slot apart.
+    pub(super) epoch: u32,
+    pub(super) gauges: Arc<PartitionGauges>,
+    state: AtomicU8,
+    paused: AtomicU8,
+    /// Items that the consumer set aside while it was paused.
+    parked: AtomicUsize,
+    /// Offset of the next record to hand out; -1 while it is not known. Written by the driver until it hands over the
+    /// first records, from then on by the consumer.
+    position: AtomicI64,
+    /// Offset to commit, -1 for none, and the leader epoch of the record before it.
+    stored: AtomicI64,
+    stored_epoch: AtomicI32,
+    /// What the coordinator confirmed.
+    committed: AtomicI64,
+}
+
+const DEAD: u8 = 0;
+const OWNED: u8 = 1;
+const LIVE: u8 = 2;
+
+impl Placement {
+    pub(super) fn new(
+        partition: TopicPartition,
+        slot: Slot,
+        epoch: u32,
+        gauges: Arc<PartitionGauges>,
+        paused: bool,
+    ) -> Self {
+        Placement {
+            partition,
+            slot,
+            epoch,
+            gauges,
+            state: AtomicU8::new(LIVE),
+            paused: AtomicU8::new(u8::from(paused)),
+            parked: AtomicUsize::new(0),
+            position: AtomicI64::new(-1),
+            stored: AtomicI64::new(-1),
+            stored_epoch: AtomicI32::new(-1),
+            committed: AtomicI64::new(-1),
+        }
+    }
+
+    /// Whether its records may be handed out.
+    pub(super) fn is_live(&self) -> bool {
+        self.state.load(SeqCst) == LIVE
+    }
+
+    /// Its records are handed out no more, but offsets may still be stored: it is being revoked.
+    pub(super) fn retire(&self) {
+        self.state.fetch_min(OWNED, SeqCst);
+    }
+
+    /// It is over: somebody else's, or replaced by another placement.
+    pub(super) fn end(&self) {
+        self.state.store(DEAD, SeqCst);
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.load(SeqCst) != 0
+    }
+
+    pub(super) fn set_paused(&self, paused: bool) {
+        self.paused.store(u8::from(paused), SeqCst);
+    }
+
+    pub(super) fn parked(&self) -> usize {
+        self.parked.load(SeqCst)
+    }
+
+    pub(super) fn set_parked(&self, items: usize) {
+        self.parked.store(items, SeqCst);
+    }
+
+    pub(super) fn position(&self) -> Option<i64> {
+        Some(self.position.load(SeqCst)).filter(|offset| *offset >= 0)
+    }
+
+    pub(super) fn set_position(&self, offset: i64) {
+        self.position.store(offset, SeqCst);
+    }
+
+    /// Notes an offset to commit, unless a higher one is there. False when the partition is not this consumer's any
+    /// more, or was repositioned.
+    pub(super) fn store(&self, offset: i64, leader_epoch: i32) -> bool {
+        if self.state.load(SeqCst) == DEAD {
+            return false;
+        }
+        // Epoch first: a reader in between sees one that is too new, which is harmless, never one too old.
+        self.stored_epoch.fetch_max(leader_epoch, SeqCst);
+        self.stored.fetch_max(offset, SeqCst);
+        true
+    }
+
+    /// What was stored and has not been committed.
+    pub(super) fn uncommitted(&self) -> Option<OffsetAndMetadata> {
+        let offset = self.stored.load(SeqCst);
+        if offset < 0 || offset <= self.committed.load(SeqCst) {
+            return None;
+        }
+        let epoch = self.stored_epoch.load(SeqCst);
+        let leader_epoch = (epoch >= 0).then_some(epoch);
+        Some(OffsetAndMetadata { leader_epoch, ..OffsetAndMetadata::new(offset) })
+    }
+
+    /// The coordinator confirmed a commit.
+    pub(super) fn set_committed(&self, offset: i64) {
+        self.committed.store(offset, SeqCst);
+    }
+}
+
+/// A share of the budget that wakes the driver when its return makes a difference.
+#[derive(Debug)]
+pub(super) struct Retained {
+    charge: Charge,
+    room: Arc<Notify>,
+}
+
+impl Retained {
+    pub(super) fn new(charge: Charge, room: Arc<Notify>) -> Self {
+        Retained { charge, room }
+    }
+
+    /// Counts `bytes` more for the same partition, until they are dropped.
+    pub(super) fn more(&self, bytes: usize) -> Retained {
+        Retained { charge: self.charge.more(bytes), room: self.room.clone() }
+    }
+
+    /// `content` as bytes that count against the budget as long as any part of them is held.
+    pub(super) fn count<T: AsRef<[u8]> + Send + 'static>(&self, content: T) -> Bytes {
+        let retained = self.more(content.as_ref().len());
+        retained.with(content)
+    }
+
+    /// `content` as bytes whose last reference ends this share.
+    pub(super) fn with<T: AsRef<[u8]> + Send + 'static>(self, content: T) -> Bytes {
+        Bytes::from_owner(Counted { content, _retained: self })
+    }
+}
+
+impl Drop for Retained {
+    fn drop(&mut self) {
+        if self.charge.give_back() {
+            self.room.notify_one();
+        }
+    }
+}
+
+struct Counted<T> {
+    content: T,
+    _retained: Retained,
+}
+
+impl<T: AsRef<[u8]>> AsRef<[u8]> for Counted<T> {
+    fn as_ref(&self) -> &[u8] {
+        self.content.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn placement() -> Placement {
+        Placement::new(TopicPartition::new("orders", 0), 0, 1, Arc::default(), false)
+    }
+
+    #[test]
+    fn stores_the_highest_offset_until_it_is_over() {
+        let placement = placement();
+        assert_eq!(placement.uncommitted(), None);
+        assert!(placement.store(10, 3) && placement.store(7, 2));
+        let stored = placement.uncommitted().unwrap();
+        assert_eq!((stored.offset, stored.leader_epoch), (10, Some(3)));
+        placement.set_committed(10);
+        assert_eq!(placement.uncommitted(), None);
+        placement.retire();
+        assert!(!placement.is_live() && placement.store(12, 3));
+        assert_eq!(placement.uncommitted().unwrap().offset, 12);
+        placement.end();
+        placement.retire();
+        assert!(!placement.store(13, 3), "a retired placement stays over");
+    }
+}

@@ -1,0 +1,125 @@
+//! Which partitions the consumer has, and under which number the machines know them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kavka_group::TopicPartition;
+
+use super::fetch::{PartitionGauges, Slot};
+use super::placement::{Assignment, Placement};
+
+/// One partition of the consumer.
+#[derive(Debug)]
+pub(super) struct Assigned {
+    pub(super) placement: Arc<Placement>,
+    /// Whether the fetch machine has it.
+    pub(super) started: bool,
+    /// Whether records of this placement were handed over: from then on the consumer writes the position.
+    pub(super) sent: bool,
+}
+
+/// All partitions of the consumer.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    list: Vec<Option<Assigned>>,
+    free: Vec<Slot>,
+    by_partition: BTreeMap<TopicPartition, Slot>,
+    /// Never falls, so no two placements of a slot have the same.
+    epoch: u32,
+    changed: bool,
+}
+
+impl Slots {
+    /// Adds a partition, unless it is there.
+    pub(super) fn add(&mut self, partition: TopicPartition) -> Option<Arc<Placement>> {
+        if self.by_partition.contains_key(&partition) {
+            return None;
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.list.push(None);
+            (self.list.len() - 1) as Slot
+        });
+        self.by_partition.insert(partition.clone(), slot);
+        Some(self.place(slot as usize, partition, Arc::<PartitionGauges>::default(), false))
+    }
+
+    /// Gives a partition a new placement: whatever was read under the old one is void.
+    pub(super) fn replace(&mut self, slot: Slot) -> Option<Arc<Placement>> {
+        let old = self.get(slot)?.placement.clone();
+        old.end();
+        Some(self.place(slot as usize, old.partition.clone(), old.gauges.clone(), old.is_paused()))
+    }
+
+    fn place(
+        &mut self,
+        slot: usize,
+        partition: TopicPartition,
+        gauges: Arc<PartitionGauges>,
+        paused: bool,
+    ) -> Arc<Placement> {
+        self.epoch = self.epoch.wrapping_add(1);
+        self.changed = true;
+        let placement = Arc::new(Placement::new(partition, slot as Slot, self.epoch, gauges, paused));
+        let started = self.list[slot].as_ref().is_some_and(|old| old.started);
+        self.list[slot] = Some(Assigned { placement: placement.clone(), started, sent: false });
+        placement
+    }
+
+    pub(super) fn remove(&mut self, partition: &TopicPartition) -> Option<Assigned> {
+        let slot = self.by_partition.remove(partition)?;
+        self.changed = true;
+        self.free.push(slot);
+        self.list.get_mut(slot as usize)?.take()
+    }
+
+    pub(super) fn get(&self, slot: Slot) -> Option<&Assigned> {
+        self.list.get(slot as usize)?.as_ref()
+    }
+
+    /// The partition of a slot, if this is its current placement.
+    pub(super) fn current(&mut self, slot: Slot, epoch: u32) -> Option<&mut Assigned> {
+        let assigned = self.list.get_mut(slot as usize)?.as_mut()?;
+        (assigned.placement.epoch == epoch).then_some(assigned)
+    }
+
+    pub(super) fn find(&self, partition: &TopicPartition) -> Option<&Assigned> {
+        self.get(*self.by_partition.get(partition)?)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Assigned> {
+        self.list.iter().flatten()
+    }
+
+    pub(super) fn partitions(&self) -> Vec<TopicPartition> {
+        self.by_partition.keys().cloned().collect()
+    }
+
+    /// What handles are to see, if it changed since the last time.
+    pub(super) fn snapshot(&mut self) -> Option<Assignment> {
+        if !std::mem::take(&mut self.changed) {
+            return None;
+        }
+        Some(self.iter().map(|a| (a.placement.partition.clone(), a.placement.clone())).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_used_again_under_a_higher_epoch() {
+        let mut slots = Slots::default();
+        let partition = TopicPartition::new("orders", 0);
+        let first = slots.add(partition.clone()).unwrap();
+        assert!(slots.add(partition.clone()).is_none());
+        let second = slots.replace(first.slot).unwrap();
+        assert!(!first.is_live() && second.is_live() && second.epoch > first.epoch);
+        assert!(slots.current(first.slot, first.epoch).is_none());
+        slots.remove(&partition).unwrap();
+        let third = slots.add(TopicPartition::new("orders", 1)).unwrap();
+        assert!(third.slot == first.slot && third.epoch > second.epoch);
+        assert_eq!(slots.snapshot().unwrap().len(), 1);
+        assert!(slots.snapshot().is_none());
+    }
+}

@@ -1,0 +1,59 @@
+//! An Apache Kafka client in Rust, from the wire up.
+//!
+//! - **The consumer group is the centre.** kavka speaks the group protocol itself; a rebalance is a value that you match on,
+//!   and heartbeats never depend on your code.
+//! - **No C.** No librdkafka, no C compiler in a default build, static musl binaries.
+//! - **Cheap.** Records borrow from the bytes that came from the broker: no allocation, no lock and no channel per record.
+//!
+//! # At least once
+//!
+//! ```no_run
+//! # async fn example() -> kavka::Result<()> {
+//! use kavka::{Client, OffsetReset};
+//!
+//! let client = Client::connect("localhost:9092").await?;
+//! let mut consumer = client
+//!     .consumer()
+//!     .group("order-processor")
+//!     .subscribe(["orders"])
+//!     .auto_offset_reset(OffsetReset::Earliest)
+//!     .start()
+//!     .await?;
+//!
+//! while let Some(batch) = consumer.next().await? {
+//!     for record in &batch {
+//!         println!("{}: {:?}", record.offset(), record.value());
+//!     }
+//!     consumer.commit(&batch).await?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Producing
+//!
+//! ```no_run
+//! # async fn example() -> kavka::Result<()> {
+//! use kavka::{Client, Record};
+//!
+//! let client = Client::connect("localhost:9092").await?;
+//! let producer = client.producer().start().await?;
+//! let delivery = producer.send(Record::to("orders").key("42").value("two jackdaws")).await?;
+//! let written = delivery.await?;
+//! println!("partition {}, offset {}", written.partition, written.offset);
+//! producer.close().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Testing without a cluster
+//!
+//! The feature `testing` brings the module `testing`, a strict Kafka cluster inside the test process.
+
+pub use kavka_client::*;
+
+/// A strict Kafka cluster inside the process, for tests.
+#[cfg(feature = "testing")]
+pub mod testing {
+    pub use kavka_testbroker::*;
+}

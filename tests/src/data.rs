@@ -1,0 +1,185 @@
+//! Records to send and to compare.
+
+use std::collections::BTreeMap;
+
+use kavka::{Batch, Client, Compression, Consumer, Delivered, Record, Start};
+
+use crate::{Outcome, soon};
+
+/// A record with everything that has to come back as it went.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rec {
+    /// The key; none is not empty.
+    pub key: Option<Vec<u8>>,
+    /// The value; none is not empty.
+    pub value: Option<Vec<u8>>,
+    /// The headers in order; a name may come twice, a value may be none.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// In milliseconds since 1970.
+    pub timestamp: i64,
+}
+
+impl Rec {
+    /// A record with a value and nothing else.
+    pub fn new(value: impl Into<Vec<u8>>) -> Rec {
+        Rec { key: None, value: Some(value.into()), headers: Vec::new(), timestamp: 1_700_000_000_000 }
+    }
+
+    /// As the client sends it.
+    pub fn to(&self, topic: &str, partition: i32) -> Record<'_> {
+        let mut record = Record::to(topic.to_owned())
+            .partition(partition)
+            .timestamp(self.timestamp)
+            .key(self.key.as_ref())
+            .value(self.value.as_ref());
+        for (name, value) in &self.headers {
+            record = record.header(name, value.as_ref());
+        }
+        record
+    }
+}
+
+/// Records with every shape that keys, values, headers and timestamps can take.
+pub fn shapes() -> Vec<Rec> {
+    let long = "jackdaw ".repeat(1000).into_bytes();
+    let header = |name: &str, value: Option<&[u8]>| (name.to_owned(), value.map(<[u8]>::to_vec));
+    let plain = Rec::new("two jackdaws");
+    vec![
+        plain.clone(),
+        Rec { key: Some(b"k".to_vec()), ..plain.clone() },
+        Rec { key: Some(Vec::new()), value: Some(Vec::new()), ..plain.clone() },
+        Rec { key: Some(b"deleted".to_vec()), value: None, ..plain.clone() },
+        Rec { key: None, value: None, ..plain.clone() },
+        Rec { key: Some(vec![0, 255, 10, 13]), value: Some((0..=255).collect()), ..plain.clone() },
+        Rec { headers: vec![header("trace", Some(b"1")), header("trace", Some(b"2"))], ..plain.clone() },
+        Rec {
+            headers: vec![header("null", None), header("empty", Some(b"")), header("", Some(b"no name"))],
+            ..plain.clone()
+        },
+        Rec { headers: vec![header("kävka", Some("dohle ✓".as_bytes()))], ..plain.clone() },
+        Rec { key: Some(b"long".to_vec()), value: Some(long.clone()), ..plain.clone() },
+        Rec { timestamp: 0, ..plain.clone() },
+        // Older than the record before it: the delta is negative.
+        Rec { timestamp: 1_600_000_000_000, headers: vec![header("long", Some(&long))], ..plain },
+    ]
+}
+
+/// The names of the codecs as Kafka spells them, and ours.
+pub const CODECS: [(&str, Compression); 5] = [
+    ("none", Compression::None),
+    ("gzip", Compression::Gzip),
+    ("snappy", Compression::Snappy),
+    ("lz4", Compression::Lz4),
+    ("zstd", Compression::Zstd),
+];
+
+/// Writes records to one partition and says where they are.
+///
+/// # Errors
+/// One was not written.
+pub async fn produce(
+    client: &Client,
+    topic: &str,
+    partition: i32,
+    records: &[Rec],
+    codec: Compression,
+) -> Outcome<Vec<Delivered>> {
+    let producer = client.producer().compression(codec).start().await?;
+    let mut sent = Vec::new();
+    for record in records {
+        sent.push(producer.send(record.to(topic, partition)).await?);
+    }
+    soon("the records are written", producer.flush()).await??;
+    let mut delivered = Vec::new();
+    for delivery in sent {
+        delivered.push(delivery.await?);
+    }
+    producer.close().await?;
+    Ok(delivered)
+}
+
+/// Writes the numbers from `first` to `end` - 1 to each partition, as text.
+///
+/// # Errors
+/// One was not written.
+pub async fn produce_numbers(client: &Client, topic: &str, partitions: i32, first: u64, end: u64) -> Outcome {
+    let producer = client.producer().start().await?;
+    for number in first..end {
+        let value = number.to_string();
+        for partition in 0..partitions {
+            drop(producer.send(Record::to(topic).partition(partition).value(&value)).await?);
+        }
+    }
+    soon("the numbers are written", producer.close()).await??;
+    Ok(())
+}
+
+/// The number that a record of [`produce_numbers`] holds.
+///
+/// # Errors
+/// It holds none.
+pub fn number(value: Option<&[u8]>) -> Outcome<u64> {
+    Ok(std::str::from_utf8(value.ok_or("no value")?)?.parse()?)
+}
+
+/// A consumer of whole partitions from their beginning, without a group.
+///
+/// # Errors
+/// It does not start.
+pub async fn reader(client: &Client, topic: &str, partitions: i32) -> kavka::Result<Consumer> {
+    let all = (0..partitions).map(|partition| (topic, partition, Start::Beginning));
+    client.consumer().assign(all).start().await
+}
+
+/// The next batch, which has to come soon.
+///
+/// # Errors
+/// It does not, or the consumer fails or ends.
+pub async fn next(consumer: &mut Consumer) -> Outcome<Batch> {
+    soon("a batch", consumer.next()).await??.ok_or_else(|| "the consumer was closed".into())
+}
+
+/// Reads so many records, by partition and offset.
+///
+/// # Errors
+/// The consumer fails, an offset comes twice or out of order, or records do not come soon.
+pub async fn take(consumer: &mut Consumer, count: usize) -> Outcome<BTreeMap<(i32, i64), Rec>> {
+    let mut taken = BTreeMap::new();
+    while taken.len() < count {
+        let batch = next(consumer)
+            .await
+            .map_err(|error| format!("{error}, after {} of {count} records", taken.len()))?;
+        copy(&batch, &mut taken)?;
+    }
+    Ok(taken)
+}
+
+/// Copies a batch to others of its kind.
+///
+/// # Errors
+/// It repeats an offset or is out of order.
+pub fn copy(batch: &Batch, into: &mut BTreeMap<(i32, i64), Rec>) -> Outcome {
+    let mut expected = batch.first_offset();
+    for record in batch {
+        let at = (batch.partition(), record.offset());
+        if record.offset() < expected {
+            return Err(format!("offset {} after {expected} in {batch:?}", record.offset()).into());
+        }
+        expected = record.offset() + 1;
+        let headers = record.headers().map(|header| (text(header.key), header.value.map(<[u8]>::to_vec)));
+        let rec = Rec {
+            key: record.key().map(<[u8]>::to_vec),
+            value: record.value().map(<[u8]>::to_vec),
+            headers: headers.collect(),
+            timestamp: record.timestamp(),
+        };
+        if into.insert(at, rec).is_some() {
+            return Err(format!("partition {}, offset {} came twice", at.0, at.1).into());
+        }
+    }
+    Ok(())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,402 @@
+//! A consumer group at work, and what it may not do.
+//!
+//! Partitions hold the numbers from 0 on, each at the offset of its own name, so a record that was lost, repeated or put
+//! somewhere else shows. Members report each step before anybody else can act on it; [`Crew`] keeps the books.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use kavka::{Client, ConsumerBuilder, Event, OffsetReset, Revocation, TopicPartition};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::data::number;
+use crate::{Outcome, soon};
+
+/// What a member reports.
+#[derive(Debug)]
+enum Did {
+    Assigned(Vec<i32>),
+    /// It will not touch these any more.
+    Released(Vec<i32>),
+    /// They were taken from it.
+    Lost(Vec<i32>),
+    Handled {
+        partition: i32,
+        first: i64,
+        next: i64,
+    },
+    /// The broker confirmed the commit of everything below `next`.
+    Committed {
+        partition: i32,
+        next: i64,
+    },
+    /// A commit failed in a way that may happen while a group changes.
+    NotCommitted(String),
+    Stopped(Outcome),
+}
+
+/// How a member behaves.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Manners {
+    /// Works so long on before it releases partitions.
+    pub release_after: Duration,
+    /// Never commits while it works, only when it releases.
+    pub lazy: bool,
+}
+
+/// The members of a group, and what they did.
+pub struct Crew {
+    client: Client,
+    group: String,
+    topic: String,
+    members: BTreeMap<usize, Member>,
+    joined: usize,
+    diary: mpsc::UnboundedSender<(usize, Did)>,
+    reports: mpsc::UnboundedReceiver<(usize, Did)>,
+    partitions: BTreeMap<i32, Books>,
+    /// Partitions that a member was given although another one had not released them.
+    pub overlaps: Vec<String>,
+    /// What must not happen, whatever the cluster does.
+    pub violations: Vec<String>,
+    /// Commits that failed and were left to the next owner.
+    pub failed_commits: Vec<String>,
+}
+
+struct Member {
+    task: JoinHandle<()>,
+    leave: Option<oneshot::Sender<()>>,
+    owns: BTreeSet<i32>,
+}
+
+/// One partition.
+#[derive(Debug, Default, Clone, Copy)]
+struct Books {
+    /// Everything below was handled.
+    next: i64,
+    /// Everything below was committed, and the broker said so.
+    committed: i64,
+    /// Records that were handled again.
+    again: i64,
+}
+
+impl Crew {
+    /// A group without members.
+    pub fn new(client: &Client, group: &str, topic: &str) -> Crew {
+        let (diary, reports) = mpsc::unbounded_channel();
+        Crew {
+            client: client.clone(),
+            group: group.to_owned(),
+            topic: topic.to_owned(),
+            members: BTreeMap::new(),
+            joined: 0,
+            diary,
+            reports,
+            partitions: BTreeMap::new(),
+            overlaps: Vec::new(),
+            violations: Vec::new(),
+            failed_commits: Vec::new(),
+        }
+    }
+
+    /// One more member, with good manners and the defaults but for a session of 6 s.
+    pub fn join(&mut self) -> usize {
+        self.join_with(Manners::default(), |builder| builder)
+    }
+
+    /// One more member. Says its number, from 1 up.
+    pub fn join_with(
+        &mut self,
+        manners: Manners,
+        change: impl FnOnce(ConsumerBuilder) -> ConsumerBuilder,
+    ) -> usize {
+        self.joined += 1;
+        let number = self.joined;
+        let builder = self
+            .client
+            .consumer()
+            .group(&self.group)
+            .subscribe([self.topic.as_str()])
+            .auto_offset_reset(OffsetReset::Earliest)
+            .session_timeout(Duration::from_secs(6))
+            .heartbeat_interval(Duration::from_millis(500));
+        let (leave, left) = oneshot::channel();
+        let work = Work { number, diary: self.diary.clone(), manners, done: BTreeMap::new() };
+        let builder = change(builder);
+        let task = tokio::spawn(async move {
+            let mut work = work;
+            let outcome = work.work(builder, left).await;
+            work.tell(Did::Stopped(outcome));
+        });
+        self.members.insert(number, Member { task, leave: Some(leave), owns: BTreeSet::new() });
+        number
+    }
+
+    /// A member leaves in good order.
+    ///
+    /// # Errors
+    /// It does not, or what is wrong with what it did.
+    pub async fn leave(&mut self, number: usize) -> Outcome {
+        if let Some(member) = self.members.get_mut(&number) {
+            // One that has stopped already does not listen; it was judged when it stopped.
+            member.leave.take().map(|leave| leave.send(()));
+        }
+        self.until("a member leaves", |crew| !crew.members.contains_key(&number)).await
+    }
+
+    /// A member is gone from one moment to the next: no commit, no goodbye.
+    pub fn crash(&mut self, number: usize) {
+        if let Some(member) = self.members.remove(&number) {
+            member.task.abort();
+        }
+    }
+
+    /// All members leave in good order, one after the other.
+    ///
+    /// # Errors
+    /// As [`leave`](Self::leave).
+    pub async fn dismiss(&mut self) -> Outcome {
+        while let Some(number) = self.members.keys().next().copied() {
+            self.leave(number).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the books until the condition holds.
+    ///
+    /// # Errors
+    /// It does not come true soon, or a member failed.
+    pub async fn until(&mut self, what: &str, condition: impl Fn(&Crew) -> bool) -> Outcome {
+        let waiting = async {
+            while !condition(self) {
+                let Some((number, did)) = self.reports.recv().await else { return Err("no reports".into()) };
+                self.note(number, did)?;
+            }
+            Ok(())
+        };
+        match soon(what, waiting).await {
+            Ok(outcome) => outcome,
+            Err(late) => Err(format!("{late}\n{}", self.state()).into()),
+        }
+    }
+
+    /// Waits until the partitions from 0 on have `count` records handled and committed each.
+    ///
+    /// # Errors
+    /// As [`until`](Self::until).
+    pub async fn finish(&mut self, partitions: i32, count: i64) -> Outcome {
+        self.until("everything is handled and committed", |crew| {
+            (0..partitions).all(|partition| {
+                crew.partitions
+                    .get(&partition)
+                    .is_some_and(|books| books.next >= count && books.committed >= count)
+            })
+        })
+        .await
+    }
+
+    /// Partitions of each member, in the order of their numbers.
+    pub fn owned(&self) -> Vec<Vec<i32>> {
+        self.members.values().map(|member| member.owns.iter().copied().collect()).collect()
+    }
+
+    /// Whether every partition from 0 on has exactly one owner, and every member as many as its even share.
+    pub fn is_shared_evenly(&self, partitions: i32) -> bool {
+        let owned: Vec<i32> = self.members.values().flat_map(|member| member.owns.iter().copied()).collect();
+        let distinct: BTreeSet<i32> = owned.iter().copied().collect();
+        let (least, most) = (partitions as usize / self.members.len().max(1), self.members.len().max(1));
+        let even = self.members.values().all(|member| {
+            (least..=least + usize::from(partitions as usize % most > 0)).contains(&member.owns.len())
+        });
+        owned.len() == distinct.len() && distinct.into_iter().eq(0..partitions) && even
+    }
+
+    /// Records handled more than once.
+    pub fn again(&self) -> i64 {
+        self.partitions.values().map(|books| books.again).sum()
+    }
+
+    /// Records handled, each counted once.
+    pub fn handled(&self) -> i64 {
+        self.partitions.values().map(|books| books.next).sum()
+    }
+
+    /// What is wrong so far.
+    ///
+    /// # Errors
+    /// Something is.
+    pub fn judge(&self) -> Outcome {
+        match self.violations.is_empty() {
+            true => Ok(()),
+            false => Err(format!("{}\n{}", self.violations.join("\n"), self.state()).into()),
+        }
+    }
+
+    fn state(&self) -> String {
+        let owners: Vec<_> =
+            self.members.iter().map(|(number, member)| format!("{number}: {:?}", member.owns)).collect();
+        format!(
+            "owners {}\n{:?}\noverlaps {:?}\nfailed commits {:?}",
+            owners.join(", "),
+            self.partitions,
+            self.overlaps,
+            self.failed_commits
+        )
+    }
+
+    fn note(&mut self, number: usize, did: Did) -> Outcome {
+        match did {
+            Did::Stopped(outcome) => {
+                let leaving = self.members.remove(&number).is_none_or(|member| member.leave.is_none());
+                outcome.map_err(|error| format!("member {number}: {error}"))?;
+                if !leaving {
+                    return Err(format!("member {number} stopped by itself").into());
+                }
+            }
+            Did::Assigned(partitions) => self.assigned(number, &partitions),
+            Did::Released(partitions) | Did::Lost(partitions) => {
+                if let Some(member) = self.members.get_mut(&number) {
+                    member.owns.retain(|partition| !partitions.contains(partition));
+                }
+            }
+            Did::Handled { partition, first, next } => self.handle(number, partition, first, next),
+            Did::Committed { partition, next } => {
+                let books = self.partitions.entry(partition).or_default();
+                if next > books.next {
+                    self.violations
+                        .push(format!("partition {partition}: {next} committed, {} handled", books.next));
+                }
+                books.committed = books.committed.max(next);
+            }
+            Did::NotCommitted(why) => self.failed_commits.push(format!("member {number}: {why}")),
+        }
+        Ok(())
+    }
+
+    fn assigned(&mut self, number: usize, partitions: &[i32]) {
+        for partition in partitions {
+            for (other, member) in &self.members {
+                if *other != number && member.owns.contains(partition) {
+                    self.overlaps.push(format!("partition {partition} of member {other} went to {number}"));
+                }
+            }
+        }
+        if let Some(member) = self.members.get_mut(&number) {
+            member.owns.extend(partitions);
+        }
+    }
+
+    fn handle(&mut self, number: usize, partition: i32, first: i64, next: i64) {
+        // What a crashed member had said before is still true; whether it owned the partition cannot be seen any more.
+        if self.members.get(&number).is_some_and(|member| !member.owns.contains(&partition)) {
+            self.violations
+                .push(format!("member {number} got records of partition {partition}, which it does not own"));
+        }
+        let books = self.partitions.entry(partition).or_default();
+        if first > books.next {
+            self.violations.push(format!("partition {partition}: {}..{first} were skipped", books.next));
+        }
+        if first < books.committed {
+            let committed = books.committed;
+            self.violations
+                .push(format!("partition {partition}: {first} came again, {committed} was committed"));
+        }
+        books.again += (books.next.min(next) - first).max(0);
+        books.next = books.next.max(next);
+    }
+}
+
+/// A member's own side.
+struct Work {
+    number: usize,
+    diary: mpsc::UnboundedSender<(usize, Did)>,
+    manners: Manners,
+    /// Handled and not committed yet: where to go on.
+    done: BTreeMap<TopicPartition, kavka::OffsetAndMetadata>,
+}
+
+impl Work {
+    fn tell(&self, did: Did) {
+        // Whoever is not listened to any more has nothing to tell.
+        self.diary.send((self.number, did)).ok();
+    }
+
+    async fn work(&mut self, builder: ConsumerBuilder, mut leave: oneshot::Receiver<()>) -> Outcome {
+        let mut consumer = builder.start().await?;
+        loop {
+            let event = tokio::select! {
+                biased;
+                _ = &mut leave => break,
+                event = consumer.event() => event?,
+            };
+            match event {
+                Event::Records(batch) => {
+                    for record in &batch {
+                        let number = number(record.value())?;
+                        if number as i64 != record.offset() {
+                            return Err(format!("offset {} holds {number}", record.offset()).into());
+                        }
+                    }
+                    let (partition, first, next) =
+                        (batch.partition(), batch.first_offset(), batch.next_offset());
+                    self.tell(Did::Handled { partition, first, next });
+                    self.done.insert(batch.topic_partition().clone(), batch.offset_to_commit());
+                    if !self.manners.lazy {
+                        let done = std::mem::take(&mut self.done);
+                        self.confirm(&done, consumer.commit_offsets(done.clone()).await)?;
+                    }
+                }
+                Event::Assigned(partitions) => self.tell(Did::Assigned(numbers(&partitions))),
+                Event::Revoked(revocation) => self.release(revocation).await?,
+                Event::Lost(partitions) => {
+                    self.done.retain(|partition, _| !partitions.contains(partition));
+                    self.tell(Did::Lost(numbers(&partitions)));
+                }
+                Event::Closed => return Err("the consumer was closed".into()),
+                _ => return Err("an event of a kind that this test does not know".into()),
+            }
+        }
+        let done = std::mem::take(&mut self.done);
+        if !done.is_empty() {
+            self.confirm(&done, consumer.commit_offsets(done.clone()).await)?;
+        }
+        self.tell(Did::Released(numbers(&consumer.assignment())));
+        Ok(consumer.close().await?)
+    }
+
+    async fn release(&mut self, revocation: Revocation) -> Outcome {
+        tokio::time::sleep(self.manners.release_after).await;
+        let partitions = revocation.partitions().to_vec();
+        // Said before it is done: who gets them next speaks later.
+        self.tell(Did::Released(numbers(&partitions)));
+        let done: BTreeMap<_, _> =
+            partitions.iter().filter_map(|partition| self.done.remove_entry(partition)).collect();
+        let outcome = revocation.commit_and_release(done.clone()).await;
+        self.confirm(&done, outcome)
+    }
+
+    fn confirm(
+        &self,
+        done: &BTreeMap<TopicPartition, kavka::OffsetAndMetadata>,
+        outcome: kavka::Result<()>,
+    ) -> Outcome {
+        use kavka::ErrorKind::{Fenced, Retriable, UnknownOutcome};
+        match outcome {
+            Ok(()) => {
+                for (partition, value) in done {
+                    self.tell(Did::Committed { partition: partition.partition, next: value.offset });
+                }
+            }
+            // The next owner handles the records again, which is allowed.
+            Err(error) if matches!(error.kind(), Fenced | Retriable | UnknownOutcome) => {
+                self.tell(Did::NotCommitted(error.to_string()));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}
+
+fn numbers(partitions: &[TopicPartition]) -> Vec<i32> {
+    partitions.iter().map(|partition| partition.partition).collect()
+}

@@ -1,0 +1,156 @@
+//! Where a test runs: the cluster in the process, or a real Kafka.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use kavka::{Client, ClientBuilder, NewTopic};
+use kavka_net::{BoxFuture, Dialer, Stream};
+use kavka_testbroker::{Builder, Cluster, Connector};
+
+use crate::{Outcome, within};
+
+/// The variable that holds the address of a real Kafka.
+pub const BOOTSTRAP: &str = "KAVKA_TEST_BOOTSTRAP";
+
+/// The longest that a test may take.
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(180);
+
+/// A cluster to test against.
+#[derive(Debug)]
+pub struct Target {
+    bootstrap: String,
+    /// `None` for a real Kafka.
+    cluster: Option<Cluster>,
+    memory: bool,
+}
+
+impl Target {
+    /// A cluster in the process, behind loopback sockets.
+    ///
+    /// # Errors
+    /// There is no socket to be had.
+    pub async fn tcp() -> Outcome<Target> {
+        Target::embedded(Cluster::builder().tcp(), false).await
+    }
+
+    /// A cluster in the process, behind pipes in memory. Works under a paused clock.
+    ///
+    /// # Errors
+    /// The cluster does not start.
+    pub async fn memory() -> Outcome<Target> {
+        Target::embedded(Cluster::builder().in_memory(), true).await
+    }
+
+    /// A cluster in the process, as described.
+    ///
+    /// # Errors
+    /// The cluster does not start.
+    pub async fn embedded(builder: Builder, memory: bool) -> Outcome<Target> {
+        let cluster = builder.start().await?;
+        Ok(Target { bootstrap: cluster.bootstrap(), cluster: Some(cluster), memory })
+    }
+
+    /// The real Kafka that the environment names, if it does.
+    pub fn kafka() -> Option<Target> {
+        let bootstrap = std::env::var(BOOTSTRAP).ok().filter(|bootstrap| !bootstrap.is_empty())?;
+        Some(Target { bootstrap, cluster: None, memory: false })
+    }
+
+    /// `host:port,…` of its brokers.
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// The cluster in the process, to ask and to torment.
+    pub fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.as_ref()
+    }
+
+    /// A client to be configured.
+    pub fn builder(&self) -> ClientBuilder {
+        let builder = Client::builder().bootstrap(&self.bootstrap).client_id("kavka-tests");
+        match &self.cluster {
+            Some(cluster) if self.memory => builder.dialer(Arc::new(Memory(cluster.connector()))),
+            _ => builder,
+        }
+    }
+
+    /// A client with the defaults.
+    ///
+    /// # Errors
+    /// It cannot connect.
+    pub async fn client(&self) -> kavka::Result<Client> {
+        self.builder().connect().await
+    }
+
+    /// Creates a topic with a name of its own.
+    ///
+    /// # Errors
+    /// The cluster refuses.
+    pub async fn topic(&self, client: &Client, name: &str, partitions: i32) -> kavka::Result<String> {
+        self.topic_with(client, name, partitions, |topic| topic).await
+    }
+
+    /// Creates a topic with a name and options of its own.
+    ///
+    /// # Errors
+    /// The cluster refuses.
+    pub async fn topic_with(
+        &self,
+        client: &Client,
+        name: &str,
+        partitions: i32,
+        change: impl FnOnce(NewTopic) -> NewTopic,
+    ) -> kavka::Result<String> {
+        let name = unique(name);
+        for result in client.admin().create_topics([change(NewTopic::new(&name, partitions))]).await {
+            result?;
+        }
+        Ok(name)
+    }
+}
+
+/// A name that nobody else has, in this process or in an earlier one on the same Kafka.
+pub fn unique(name: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let stamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    format!("kavka-test-{name}-{stamp:x}-{:x}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// How many partitions a topic has.
+///
+/// # Errors
+/// The cluster does not know it.
+pub async fn partitions(client: &Client, topic: &str) -> kavka::Result<usize> {
+    Ok(client.admin().describe_topics([topic]).await.remove(0)?.partitions.len())
+}
+
+/// Runs a body to its end; fails if that does not come.
+///
+/// # Panics
+/// The body failed or took too long.
+pub async fn run(target: Target, body: impl AsyncFnOnce(&Target) -> Outcome) {
+    let outcome = within(LIMIT, "the test", body(&target)).await;
+    if let Some(cluster) = target.cluster() {
+        cluster.shutdown().await;
+    }
+    if let Err(error) = outcome.and_then(|outcome| outcome) {
+        panic!("{error}");
+    }
+}
+
+/// Dials the cluster in the process without sockets.
+struct Memory(Connector);
+
+impl Dialer for Memory {
+    fn dial<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+        _: Instant,
+    ) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
+        Box::pin(async move { Ok(Box::new(self.0.dial(host, port).await?) as Box<dyn Stream>) })
+    }
+}
