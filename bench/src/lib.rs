@@ -3,6 +3,8 @@
 //! A program runs one client once and prints one [`Report`] as a line of JSON; `compare` starts the programs in turn, several
 //! rounds, and prints medians and ratios.
 
+pub mod counting;
+
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};

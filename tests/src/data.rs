@@ -1,10 +1,17 @@
 //! Records to send and to compare.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use kavka::{Batch, Client, Compression, Consumer, Delivered, Record, Start};
+use tokio::task::JoinHandle;
 
-use crate::{Outcome, soon};
+use crate::{Outcome, soon, within};
+
+/// How long records may take to be written while brokers come and go: the producer's own limit, and some more.
+const WRITTEN: Duration = Duration::from_secs(150);
 
 /// A record with everything that has to come back as it went.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,7 +117,7 @@ pub async fn produce_numbers(client: &Client, topic: &str, partitions: i32, firs
             drop(producer.send(Record::to(topic).partition(partition).value(&value)).await?);
         }
     }
-    soon("the numbers are written", producer.close()).await??;
+    within(WRITTEN, "the numbers are written", producer.close()).await??;
     Ok(())
 }
 
@@ -182,4 +189,47 @@ pub fn copy(batch: &Batch, into: &mut BTreeMap<(i32, i64), Rec>) -> Outcome {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Numbers that are written on and on, from 0, to the partitions of a topic.
+#[derive(Debug)]
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    task: JoinHandle<Outcome<u64>>,
+}
+
+impl Load {
+    /// Starts to write, with one producer for all.
+    pub fn start(client: &Client, topic: &str, partitions: i32) -> Load {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (client, topic, stopped) = (client.clone(), topic.to_owned(), stop.clone());
+        let task = tokio::spawn(async move {
+            let producer = client.producer().start().await?;
+            let mut number = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                for _ in 0..100 {
+                    let value = number.to_string();
+                    for partition in 0..partitions {
+                        drop(producer.send(Record::to(&topic).partition(partition).value(&value)).await?);
+                    }
+                    number += 1;
+                }
+                producer.flush().await?;
+                // Some thousand records a second are enough: more would only make the tests longer.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            producer.close().await?;
+            Ok(number)
+        });
+        Load { stop, task }
+    }
+
+    /// Stops, and says how many records each partition has.
+    ///
+    /// # Errors
+    /// A record was not written.
+    pub async fn finish(self) -> Outcome<u64> {
+        self.stop.store(true, Ordering::Relaxed);
+        within(WRITTEN, "the load is written", self.task).await??
+    }
 }

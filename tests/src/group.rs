@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::data::number;
-use crate::{Outcome, soon};
+use crate::{Outcome, PATIENCE, within};
 
 /// What a member reports.
 #[derive(Debug)]
@@ -55,6 +55,11 @@ pub struct Crew {
     diary: mpsc::UnboundedSender<(usize, Did)>,
     reports: mpsc::UnboundedReceiver<(usize, Did)>,
     partitions: BTreeMap<i32, Books>,
+    /// How long a condition may take.
+    pub patience: Duration,
+    /// Whether reports come in the order in which things happened. Not so with members whose reports come through a pipe: then
+    /// records must all be there in the end, in whatever order they are heard of.
+    strict: bool,
     /// Partitions that a member was given although another one had not released them.
     pub overlaps: Vec<String>,
     /// What must not happen, whatever the cluster does.
@@ -70,7 +75,7 @@ struct Member {
 }
 
 /// One partition.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 struct Books {
     /// Everything below was handled.
     next: i64,
@@ -78,6 +83,42 @@ struct Books {
     committed: i64,
     /// Records that were handled again.
     again: i64,
+    /// Handled beyond a gap that has not been heard of yet: first and next.
+    early: BTreeMap<i64, i64>,
+}
+
+/// Where a member that is not one of ours has its steps noted.
+#[derive(Debug, Clone)]
+pub struct Reporter {
+    number: usize,
+    diary: mpsc::UnboundedSender<(usize, Did)>,
+}
+
+impl Reporter {
+    fn tell(&self, did: Did) {
+        // Whoever is not listened to any more has nothing to tell.
+        self.diary.send((self.number, did)).ok();
+    }
+
+    /// It was given partitions.
+    pub fn assigned(&self, partitions: Vec<i32>) {
+        self.tell(Did::Assigned(partitions));
+    }
+
+    /// It gave partitions up.
+    pub fn released(&self, partitions: Vec<i32>) {
+        self.tell(Did::Released(partitions));
+    }
+
+    /// It handled the record at an offset.
+    pub fn handled(&self, partition: i32, offset: i64) {
+        self.tell(Did::Handled { partition, first: offset, next: offset + 1 });
+    }
+
+    /// Everything below `next` is committed.
+    pub fn committed(&self, partition: i32, next: i64) {
+        self.tell(Did::Committed { partition, next });
+    }
 }
 
 impl Crew {
@@ -93,6 +134,8 @@ impl Crew {
             diary,
             reports,
             partitions: BTreeMap::new(),
+            patience: PATIENCE,
+            strict: true,
             overlaps: Vec::new(),
             violations: Vec::new(),
             failed_commits: Vec::new(),
@@ -132,6 +175,22 @@ impl Crew {
         number
     }
 
+    /// One more member, of another client: it reports until it is told to leave.
+    pub fn join_foreign<F>(&mut self, member: impl FnOnce(Reporter, oneshot::Receiver<()>) -> F) -> usize
+    where
+        F: Future<Output = Outcome> + Send + 'static,
+    {
+        self.strict = false;
+        self.joined += 1;
+        let number = self.joined;
+        let (leave, left) = oneshot::channel();
+        let reporter = Reporter { number, diary: self.diary.clone() };
+        let work = member(reporter.clone(), left);
+        let task = tokio::spawn(async move { reporter.tell(Did::Stopped(work.await)) });
+        self.members.insert(number, Member { task, leave: Some(leave), owns: BTreeSet::new() });
+        number
+    }
+
     /// A member leaves in good order.
     ///
     /// # Errors
@@ -167,6 +226,7 @@ impl Crew {
     /// # Errors
     /// It does not come true soon, or a member failed.
     pub async fn until(&mut self, what: &str, condition: impl Fn(&Crew) -> bool) -> Outcome {
+        let patience = self.patience;
         let waiting = async {
             while !condition(self) {
                 let Some((number, did)) = self.reports.recv().await else { return Err("no reports".into()) };
@@ -174,7 +234,7 @@ impl Crew {
             }
             Ok(())
         };
-        match soon(what, waiting).await {
+        match within(patience, what, waiting).await {
             Ok(outcome) => outcome,
             Err(late) => Err(format!("{late}\n{}", self.state()).into()),
         }
@@ -211,9 +271,19 @@ impl Crew {
         owned.len() == distinct.len() && distinct.into_iter().eq(0..partitions) && even
     }
 
+    /// Whether this member still runs.
+    pub fn is_member(&self, number: usize) -> bool {
+        self.members.contains_key(&number)
+    }
+
     /// Records handled more than once.
     pub fn again(&self) -> i64 {
         self.partitions.values().map(|books| books.again).sum()
+    }
+
+    /// How far each partition from 0 on was handled.
+    pub fn progress(&self, partitions: i32) -> Vec<i64> {
+        (0..partitions).map(|partition| self.partitions.get(&partition).map_or(0, |books| books.next)).collect()
     }
 
     /// Records handled, each counted once.
@@ -262,7 +332,7 @@ impl Crew {
             Did::Handled { partition, first, next } => self.handle(number, partition, first, next),
             Did::Committed { partition, next } => {
                 let books = self.partitions.entry(partition).or_default();
-                if next > books.next {
+                if self.strict && next > books.next {
                     self.violations
                         .push(format!("partition {partition}: {next} committed, {} handled", books.next));
                 }
@@ -288,7 +358,8 @@ impl Crew {
 
     fn handle(&mut self, number: usize, partition: i32, first: i64, next: i64) {
         // What a crashed member had said before is still true; whether it owned the partition cannot be seen any more.
-        if self.members.get(&number).is_some_and(|member| !member.owns.contains(&partition)) {
+        let owns = |member: &Member| member.owns.contains(&partition);
+        if self.members.get(&number).is_some_and(|member| !owns(member)) {
             self.violations
                 .push(format!("member {number} got records of partition {partition}, which it does not own"));
         }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kavka::{Client, ClientBuilder, NewTopic};
 use kavka_net::{BoxFuture, Dialer, Stream};
@@ -14,8 +14,8 @@ use crate::{Outcome, within};
 /// The variable that holds the address of a real Kafka.
 pub const BOOTSTRAP: &str = "KAVKA_TEST_BOOTSTRAP";
 
-/// The longest that a test may take.
-const LIMIT: std::time::Duration = std::time::Duration::from_secs(180);
+/// The longest that a test without broken brokers may take.
+pub const LIMIT: Duration = Duration::from_secs(180);
 
 /// A cluster to test against.
 #[derive(Debug)]
@@ -105,7 +105,12 @@ impl Target {
         change: impl FnOnce(NewTopic) -> NewTopic,
     ) -> kavka::Result<String> {
         let name = unique(name);
-        for result in client.admin().create_topics([change(NewTopic::new(&name, partitions))]).await {
+        let mut topic = NewTopic::new(&name, partitions);
+        if self.cluster.is_none() && client.broker_ids().len() >= 3 {
+            // A real Kafka makes one replica unless it is told otherwise; then nothing could fail over.
+            topic = topic.replication(3).config("min.insync.replicas", "2");
+        }
+        for result in client.admin().create_topics([change(topic)]).await {
             result?;
         }
         Ok(name)
@@ -131,8 +136,8 @@ pub async fn partitions(client: &Client, topic: &str) -> kavka::Result<usize> {
 ///
 /// # Panics
 /// The body failed or took too long.
-pub async fn run(target: Target, body: impl AsyncFnOnce(&Target) -> Outcome) {
-    let outcome = within(LIMIT, "the test", body(&target)).await;
+pub async fn run(target: Target, limit: Duration, body: impl AsyncFnOnce(&Target) -> Outcome) {
+    let outcome = within(limit, "the test", body(&target)).await;
     if let Some(cluster) = target.cluster() {
         cluster.shutdown().await;
     }

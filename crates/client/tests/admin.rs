@@ -1,5 +1,7 @@
 //! Creating, growing, deleting and describing topics.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod producer_support;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Many tasks, many partitions, real threads, faults all the time: everything is there once, in each task's order.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod producer_support;
 
 use std::collections::BTreeMap;

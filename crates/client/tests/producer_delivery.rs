@@ -1,5 +1,7 @@
 //! What the producer promises when nothing goes wrong: content, order, batching, limits.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod producer_support;
 
 use std::time::Duration;
@@ -81,7 +83,7 @@ async fn records_gather_while_they_linger() {
     let started = Instant::now();
     let mut deliveries = Vec::new();
     for n in 0..100 {
-        deliveries.push(producer.send(Record::to("t").value(&n.to_string())).await.unwrap());
+        deliveries.push(producer.send(Record::to("t").value(n.to_string())).await.unwrap());
     }
     for (n, delivery) in deliveries.into_iter().enumerate() {
         assert_eq!(delivery.await.unwrap().offset, Some(n as i64));

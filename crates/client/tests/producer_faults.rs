@@ -1,5 +1,7 @@
 //! What the producer does when brokers err, move, fall silent or vanish.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod producer_support;
 
 use std::time::Duration;
@@ -18,7 +20,7 @@ fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
 async fn send_numbers(producer: &Producer, range: std::ops::Range<u32>) -> Vec<kavka_client::Delivery> {
     let mut deliveries = Vec::new();
     for n in range {
-        deliveries.push(producer.send(Record::to("t").value(&n.to_string())).await.unwrap());
+        deliveries.push(producer.send(Record::to("t").value(n.to_string())).await.unwrap());
         tokio::task::yield_now().await;
     }
     deliveries
@@ -177,7 +179,7 @@ async fn too_large_batches_are_split_and_too_large_records_are_not() {
         start(Cluster::builder().topic("t", 1).settings(|s| s.message_max_bytes = 2000)).await;
     let producer = client.producer().start().await.unwrap();
     for n in 0..100 {
-        drop(producer.send(Record::to("t").value(&format!("{n:0100}"))).await.unwrap());
+        drop(producer.send(Record::to("t").value(format!("{n:0100}"))).await.unwrap());
     }
     let large = producer.send(Record::to("t").value(&[b'x'; 3000])).await.unwrap();
     let last = producer.send(Record::to("t").value("last")).await.unwrap();

@@ -71,8 +71,9 @@ struct Item {
     value: OffsetAndMetadata,
     /// The ownership that the commit belongs to: a later one, after somebody else had the partition, is another.
     since: Epoch,
-    deadline: Instant,
     ids: Vec<CommitId>,
+    /// Why it was not confirmed so far, if it was sent.
+    last: Option<GroupError>,
 }
 
 #[derive(Debug)]
@@ -83,8 +84,10 @@ struct InFlight {
     items: BTreeMap<TopicPartition, Item>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Waiting {
+    /// When it is given up, unless it is in flight: newer commits of the same partitions do not make it wait longer.
+    deadline: Instant,
     left: BTreeSet<TopicPartition>,
     results: BTreeMap<TopicPartition, Outcome>,
 }
@@ -118,7 +121,7 @@ impl Commits {
         ownership: &Ownership<'_>,
         out: &mut Outbox,
     ) {
-        let mut waiting = Waiting::default();
+        let mut waiting = Waiting { deadline, left: BTreeSet::new(), results: BTreeMap::new() };
         for (partition, value) in offsets {
             let Some(since) = ownership.since(&partition) else {
                 waiting.results.insert(partition.clone(), Err(not_owned(&partition)));
@@ -133,11 +136,11 @@ impl Commits {
             let item = self.queued.entry(partition).or_insert_with(|| Item {
                 value: value.clone(),
                 since,
-                deadline,
                 ids: Vec::new(),
+                last: None,
             });
             // The newest commit is the one that counts, also when it goes back.
-            (item.value, item.since, item.deadline) = (value, since, deadline);
+            (item.value, item.since) = (value, since);
             if !item.ids.contains(&id) {
                 item.ids.push(id);
             }
@@ -156,8 +159,47 @@ impl Commits {
         self.waiting.is_empty()
     }
 
+    /// When [`advance`](Self::advance) has something to send.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         self.retry_at.filter(|_| self.pending())
+    }
+
+    /// When [`expire`](Self::expire) has something to give up.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.waiting.values().filter(|waiting| !self.flies(waiting)).map(|waiting| waiting.deadline).min()
+    }
+
+    /// Whether some of these partitions are still to be committed.
+    pub(crate) fn concern(&self, partitions: &BTreeSet<TopicPartition>) -> bool {
+        let mut open = self.queued.keys().chain(self.in_flight.iter().flat_map(|flight| flight.items.keys()));
+        open.any(|partition| partitions.contains(partition))
+    }
+
+    /// What is in flight is not given up: its answer is bound to come.
+    fn flies(&self, waiting: &Waiting) -> bool {
+        self.in_flight
+            .as_ref()
+            .is_some_and(|flight| waiting.left.iter().any(|p| flight.items.contains_key(p)))
+    }
+
+    /// Fails what was not confirmed in time.
+    pub(crate) fn expire(&mut self, now: Instant, out: &mut Outbox) {
+        let late = self.waiting.iter().filter(|(_, waiting)| waiting.deadline <= now && !self.flies(waiting));
+        let late: Vec<CommitId> = late.map(|(id, _)| *id).collect();
+        for id in &late {
+            let Some(waiting) = self.waiting.get_mut(id) else { continue };
+            for partition in std::mem::take(&mut waiting.left) {
+                let last = self.queued.get(&partition).and_then(|item| item.last.clone());
+                waiting.results.insert(partition.clone(), Err(last.unwrap_or_else(|| unsent(&partition))));
+            }
+        }
+        if !late.is_empty() {
+            self.queued.retain(|_, item| {
+                item.ids.retain(|id| !late.contains(id));
+                !item.ids.is_empty()
+            });
+            self.report(out);
+        }
     }
 
     /// Fails what is not ours any more.
@@ -231,6 +273,7 @@ impl Commits {
         now: Instant,
         token: Token,
         result: Result<OffsetCommitResponse, CallError>,
+        draining: bool,
         coordinator: &mut Coordinator,
         out: &mut Outbox,
     ) -> Verdict {
@@ -275,7 +318,7 @@ impl Commits {
                 ) => verdict = Verdict::NotMember(identity.clone(), code),
                 _ => {}
             }
-            self.outcome(now, partition, item, code, &identity);
+            self.outcome(now, partition, item, code, &identity, draining);
         }
         if self.retry_at.is_none() {
             self.backoff.succeeded();
@@ -292,6 +335,7 @@ impl Commits {
         item: Item,
         code: Option<ErrorCode>,
         identity: &Identity,
+        draining: bool,
     ) {
         let what = format!("commit of {partition} at {}", item.value.offset);
         let outcome = match code {
@@ -311,6 +355,10 @@ impl Commits {
                 return self
                     .again(now, partition, item, |what| GroupError::new(GroupErrorKind::Fenced, what));
             }
+            // The others wait for the release; the next owner will not find the topic either.
+            Some(code @ ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) if draining => {
+                Err(GroupError::code(code, what))
+            }
             Some(code) if code.is_retriable() => {
                 return self.again(now, partition, item, |what| GroupError::code(code, what));
             }
@@ -323,7 +371,7 @@ impl Commits {
         self.settle(&partition, &item.ids, outcome);
     }
 
-    /// Queues an item again, unless a newer commit of the partition took its place or its time is up.
+    /// Queues an item again, unless a newer commit of the partition took its place.
     fn again(
         &mut self,
         now: Instant,
@@ -337,11 +385,11 @@ impl Commits {
         if let Some(newer) = self.queued.get_mut(&partition) {
             item.ids.retain(|id| !newer.ids.contains(id));
             newer.ids.append(&mut item.ids);
-        } else if now >= item.deadline {
-            let error =
-                error(format!("commit of {partition} at {} was not confirmed in time", item.value.offset));
-            self.settle(&partition, &item.ids, Err(error));
         } else {
+            item.last = Some(error(format!(
+                "commit of {partition} at {} was not confirmed in time",
+                item.value.offset
+            )));
             self.queued.insert(partition, item);
         }
     }
@@ -394,4 +442,11 @@ fn codes(response: OffsetCommitResponse) -> BTreeMap<TopicPartition, ErrorCode> 
 fn not_owned(partition: &TopicPartition) -> GroupError {
     let what = format!("{partition} is not this member's any more: its offset cannot be committed");
     GroupError::new(GroupErrorKind::Fenced, what)
+}
+
+fn unsent(partition: &TopicPartition) -> GroupError {
+    let what = format!(
+        "commit of {partition}: the coordinator was not found in time, or the group did not become stable"
+    );
+    GroupError::new(GroupErrorKind::Retriable, what)
 }

@@ -91,7 +91,7 @@ impl Coordinator {
         if !matches!(self.state, State::Finding { token: awaited } if awaited == token) {
             return Ok(());
         }
-        self.state = State::Unknown { retry_at: Some(now + self.backoff.failed()) };
+        self.state = State::Unknown { retry_at: None };
         let what = || Arc::<str>::from(format!("the coordinator of group {group_id} cannot be found"));
         match result.map(|response| entry(response, group_id)) {
             Ok(Some((ErrorCode::NONE, node, host, port))) if !host.is_empty() && node >= 0 => {
@@ -102,10 +102,14 @@ impl Coordinator {
                 self.state = State::Known { to: CallTo::Coordinator { node, host: (&*host).into(), port } };
                 Ok(())
             }
-            Ok(Some((code, ..))) if code.is_retriable() || code == ErrorCode::NONE => Ok(()),
-            Ok(Some((code, ..))) => Err(GroupError::code(code, what())),
-            // An answer without our group is as good as none.
-            Ok(None) | Err(CallError::Unreachable(_)) => Ok(()),
+            Ok(Some((code, ..))) if !code.is_retriable() && code != ErrorCode::NONE => {
+                Err(GroupError::code(code, what()))
+            }
+            // An answer without our group, or without a node, is as good as none.
+            Ok(_) | Err(CallError::Unreachable(_)) => {
+                self.state = State::Unknown { retry_at: Some(now + self.backoff.failed()) };
+                Ok(())
+            }
             Err(CallError::Impossible(why)) => Err(GroupError::new(GroupErrorKind::Unsupported, why)),
         }
     }

@@ -23,6 +23,8 @@ type Outcome = Result<Option<OffsetAndMetadata>, GroupError>;
 
 #[derive(Debug)]
 struct Waiting {
+    /// Whether the request in flight was made after this was asked: an older answer may be older than what is asked for.
+    asked: bool,
     left: BTreeSet<TopicPartition>,
     results: BTreeMap<TopicPartition, Outcome>,
 }
@@ -42,7 +44,8 @@ impl Fetches {
     }
 
     pub(crate) fn add(&mut self, id: FetchId, partitions: Vec<TopicPartition>, out: &mut Outbox) {
-        let waiting = Waiting { left: partitions.into_iter().collect(), results: BTreeMap::new() };
+        let waiting =
+            Waiting { asked: false, left: partitions.into_iter().collect(), results: BTreeMap::new() };
         self.waiting.insert(id, waiting);
         self.report(out);
     }
@@ -74,6 +77,7 @@ impl Fetches {
         };
         let request = GroupRequest::OffsetFetch(request);
         let token = out.call(to.clone(), CallLane::Group, request, MAX_VERSION, config.request_timeout);
+        self.waiting.values_mut().for_each(|waiting| waiting.asked = true);
         self.in_flight = Some((token, term, partitions));
         self.retry_at = None;
     }
@@ -142,7 +146,7 @@ impl Fetches {
 
     fn settle(&mut self, partition: &TopicPartition, outcome: Outcome) {
         for waiting in self.waiting.values_mut() {
-            if waiting.left.remove(partition) {
+            if waiting.asked && waiting.left.remove(partition) {
                 waiting.results.insert(partition.clone(), outcome.clone());
             }
         }

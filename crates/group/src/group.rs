@@ -106,11 +106,16 @@ impl Group {
         let found = self.coordinator.known().is_some();
         let lookup = if self.wants_coordinator() { self.coordinator.next_timeout() } else { None };
         let sends = if found {
-            [self.member.next_send(), self.commits.next_timeout(), self.fetches.next_timeout()]
+            let commits = self.commits.next_timeout().filter(|_| self.member.identity().is_some());
+            [self.member.next_send(), commits, self.fetches.next_timeout()]
         } else {
             [None; 3]
         };
-        [lookup, self.member.next_deadline()].into_iter().chain(sends).flatten().min()
+        [lookup, self.member.next_deadline(), self.commits.next_deadline()]
+            .into_iter()
+            .chain(sends)
+            .flatten()
+            .min()
     }
 
     fn wants_coordinator(&self) -> bool {
@@ -125,7 +130,7 @@ impl Group {
                 if let Err(error) = coordinator.reply(now, token, &config.group_id, Err(error.clone())) {
                     return Step::Fatal(error);
                 }
-                commits.reply(now, token, Err(error.clone()), coordinator, out);
+                commits.reply(now, token, Err(error.clone()), member.draining(), coordinator, out);
                 fetches.reply(now, token, Err(error.clone()), coordinator, out);
                 member.failed(now, token, error, coordinator, config)
             }
@@ -136,7 +141,7 @@ impl Group {
                 }
             }
             Ok(GroupReply::OffsetCommit(response)) => {
-                match commits.reply(now, token, Ok(response), coordinator, out) {
+                match commits.reply(now, token, Ok(response), member.draining(), coordinator, out) {
                     Verdict::Fine => Step::Continue,
                     Verdict::Rebalancing => member.rebalancing(now, config, out),
                     Verdict::NotMember(identity, code) => member.disowned(&identity, code),
@@ -155,7 +160,7 @@ impl Group {
             Ok(GroupReply::Heartbeat(response)) => {
                 member.beat(now, token, response, coordinator, config, out)
             }
-            Ok(GroupReply::LeaveGroup(_)) => member.left(token),
+            Ok(GroupReply::LeaveGroup(response)) => member.left(now, token, response, coordinator),
         }
     }
 
@@ -192,6 +197,9 @@ impl Group {
         let step = self.member.tick(now, &self.config, &mut self.out);
         self.settle(now, step);
         self.commits.prune(&self.member.ownership(), &mut self.out);
+        self.commits.expire(now, &mut self.out);
+        self.member.give_away(now, |partitions| self.commits.concern(partitions));
+        self.commits.prune(&self.member.ownership(), &mut self.out);
         if self.wants_coordinator() {
             self.coordinator.find(now, &self.config, &mut self.out);
         }
@@ -226,6 +234,7 @@ fn refuse(
     match input {
         Input::Commit { id, offsets } => commits.add(id, offsets, now, &Ownership::Everything, out),
         Input::FetchOffsets { id, partitions } => fetches.add(id, partitions, out),
+        Input::Leave { .. } => out.event(Event::Left),
         _ => return,
     }
     commits.fail_all(&error, out);

@@ -105,6 +105,9 @@ pub(crate) fn decode_assignment(bytes: &Bytes) -> Option<BTreeSet<TopicPartition
     let mut partitions = BTreeSet::new();
     for topic in &assignment.assigned_partitions {
         let name: Arc<str> = (&*topic.topic).into();
+        if topic.partitions.iter().any(|partition| *partition < 0) {
+            return None;
+        }
         partitions.extend(
             topic.partitions.iter().map(|&partition| TopicPartition { topic: name.clone(), partition }),
         );

@@ -10,10 +10,10 @@ use kavka_group::{
     CommitId, Config, Event, FetchId, GroupErrorKind, GroupReply, GroupRequest, Input, OffsetAndMetadata,
 };
 use kavka_wire::ErrorCode;
-use kavka_wire::messages::OffsetFetchResponse;
 use kavka_wire::messages::offset_fetch::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartitions, OffsetFetchResponseTopics,
 };
+use kavka_wire::messages::{HeartbeatResponse, OffsetFetchResponse};
 
 fn done(event: Event) -> (u64, Result<(), GroupErrorKind>) {
     match event {
@@ -153,8 +153,12 @@ fn what_was_committed_under_an_older_ownership_is_not_sent_under_a_new_one() {
     rig.commit(1, 0, 5);
     let call = rig.call("OffsetCommit");
     let GroupRequest::OffsetCommit(request) = &call.request else { unreachable!() };
-    rig.tell(Input::Rejoin { reason: "test".into() });
-    rig.release();
+    // A release would wait for the commit; a loss does not.
+    rig.pass(Duration::from_secs(3));
+    let beat = rig.call("Heartbeat");
+    let lost = HeartbeatResponse { error_code: ErrorCode::ILLEGAL_GENERATION, ..Default::default() };
+    rig.reply(beat.token, GroupReply::Heartbeat(lost));
+    assert!(matches!(rig.event(), Event::Lost { .. }));
     rig.join(2);
     rig.sync(&[0]);
     rig.assigned();

@@ -51,6 +51,7 @@ macro_rules! all_cases {
             a_timestamp_is_a_place_to_start,
             a_paused_partition_gives_nothing_and_loses_nothing,
             whole_partitions_are_read_without_a_group,
+            next_may_be_dropped_at_any_time,
             the_position_is_what_was_handed_out,
         });
         $crate::cases!($run: groups::{

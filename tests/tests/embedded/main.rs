@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod clock;
+mod denied;
 mod peers;
 
 use kavka_tests::{Outcome, Target, target};
@@ -21,11 +22,11 @@ mod memory {
 
 fn tcp_target(_: &str, body: impl AsyncFnOnce(&Target) -> Outcome) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { target::run(Target::tcp().await.unwrap(), body).await });
+    runtime.block_on(async { target::run(Target::tcp().await.unwrap(), target::LIMIT, body).await });
 }
 
 fn memory_target(_: &str, body: impl AsyncFnOnce(&Target) -> Outcome) {
-    paused(async { target::run(Target::memory().await.unwrap(), body).await });
+    paused(async { target::run(Target::memory().await.unwrap(), target::LIMIT, body).await });
 }
 
 /// Runs on one thread, with a clock that moves when everybody waits.

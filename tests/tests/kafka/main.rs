@@ -7,6 +7,8 @@ mod interop;
 mod java;
 mod nodes;
 
+use std::time::Duration;
+
 use kavka_tests::{Outcome, Target, target};
 use tokio::sync::RwLock;
 
@@ -18,14 +20,14 @@ kavka_tests::all_cases!(shared);
 fn shared(name: &str, body: impl AsyncFnOnce(&Target) -> Outcome) {
     start(name, async |target| {
         let _others = CLUSTER.read().await;
-        target::run(target, body).await;
+        target::run(target, target::LIMIT, body).await;
     });
 }
 
 fn alone(name: &str, body: impl AsyncFnOnce(&Target) -> Outcome) {
     start(name, async |target| {
         let _nobody = CLUSTER.write().await;
-        target::run(target, body).await;
+        target::run(target, Duration::from_secs(600), body).await;
     });
 }
 

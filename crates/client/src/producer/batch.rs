@@ -25,6 +25,8 @@ pub(crate) struct Batch {
     /// Its place among all batches of its partition.
     pub(super) ordinal: u64,
     pub(super) in_flight: Option<u64>,
+    /// Its request only waits for a connection.
+    pub(super) connecting: bool,
     /// An attempt ended without an answer that says whether it was written.
     pub(super) unsure: bool,
     /// Its records were given up while it was in flight; it is kept for its number.
@@ -71,6 +73,7 @@ impl Batch {
             stamp: None,
             ordinal: 0,
             in_flight: None,
+            connecting: false,
             unsure: false,
             abandoned: false,
             last_error: None,
@@ -144,9 +147,14 @@ impl Batch {
         effects.freed += self.charged;
     }
 
+    /// Whether it may be in the log.
+    fn is_unsure(&self) -> bool {
+        self.unsure || (self.in_flight.is_some() && !self.connecting)
+    }
+
     /// The error of a batch that took too long.
     pub(super) fn expired(&self, timeout: Duration, cause: Option<&Error>) -> Error {
-        let unsure = self.unsure || self.in_flight.is_some();
+        let unsure = self.is_unsure();
         let (kind, what) = match unsure {
             true => (ErrorKind::UnknownOutcome, "may or may not be written"),
             false => (ErrorKind::Retriable, "not written"),
@@ -167,7 +175,7 @@ impl Batch {
 
     /// The error of a batch whose producer ends before it does.
     pub(super) fn cut_off(&self, error: &Error) -> Error {
-        self.located(match self.unsure || self.in_flight.is_some() {
+        self.located(match self.is_unsure() {
             true => unknown(error),
             false => error.clone(),
         })

@@ -206,6 +206,25 @@ impl Dispatch {
         }
     }
 
+    /// The request was not sent yet, because there is no connection.
+    pub(crate) fn connecting(&mut self, token: u64) {
+        for slot in self.requests.get(&token).map(|request| &*request.slots).unwrap_or_default() {
+            self.slots[*slot].track.connecting(token);
+        }
+    }
+
+    /// There is a connection. True: send the request now. False: some of its records were given up meanwhile, and said not
+    /// to be written; the request has to end as one that was not sent.
+    pub(crate) fn connected(&mut self, token: u64) -> bool {
+        let Some(request) = self.requests.get(&token) else { return false };
+        let mut all = true;
+        for slot in &request.slots {
+            // Every slot has to hear of it, whatever the others say.
+            all &= self.slots[*slot].track.connected(token);
+        }
+        all
+    }
+
     fn wake(&mut self, slot: usize) {
         if let Some(state) = self.slots.get_mut(slot)
             && !std::mem::replace(&mut state.is_ready, true)

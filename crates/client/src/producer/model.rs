@@ -56,9 +56,12 @@ const CALM: Faults = Faults {
 struct Log {
     records: Vec<u64>,
     leader: i32,
-    /// Per producer id: epoch, and the last batches as (first, last, base offset).
-    producers: BTreeMap<i64, (i16, VecDeque<(i32, i32, i64)>)>,
+    /// Per producer id: the epoch, and its last batches.
+    producers: BTreeMap<i64, (i16, VecDeque<Known>)>,
 }
+
+/// A batch that the log remembers: its first and last sequence number, its base offset.
+type Known = (i32, i32, i64);
 
 impl Log {
     fn append(&mut self, batch: &Bytes, largest: usize) -> (ErrorCode, i64) {
@@ -75,8 +78,7 @@ impl Log {
             if header.producer_epoch < *epoch {
                 return (ErrorCode::INVALID_PRODUCER_EPOCH, -1);
             }
-            let same =
-                |(f, l, _): &&(i32, i32, i64)| *epoch == header.producer_epoch && (*f, *l) == (first, last);
+            let same = |(f, l, _): &&Known| *epoch == header.producer_epoch && (*f, *l) == (first, last);
             if let Some((_, _, offset)) = recent.iter().find(same) {
                 return (ErrorCode::NONE, *offset);
             }

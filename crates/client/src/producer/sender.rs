@@ -54,12 +54,22 @@ pub(crate) struct Sender {
     due: Vec<usize>,
 }
 
-/// A request that is over.
-struct Reply {
+/// A request, and what belongs to it.
+struct Call {
     token: u64,
     broker: i32,
-    connection: Option<Connection>,
-    result: kavka_net::Result<Asked>,
+    request: ProduceRequest,
+    asked: Asked,
+    cap: i16,
+    deadline: Instant,
+}
+
+/// What became of a step of a request.
+enum Reply {
+    /// There is a connection for it now.
+    Connected(Box<Call>, Connection),
+    /// It is over.
+    Done { token: u64, broker: i32, connection: Option<Connection>, result: kavka_net::Result<Asked> },
 }
 
 /// The requests under way, oldest first. They are first polled in that order, and so they reach their connection in it.
@@ -220,20 +230,39 @@ impl Sender {
         let timeout = self.request_timeout;
         let (request, asked, cap) =
             produce_request(&self.partitions, batches, self.acks, timeout, &self.net.cluster());
-        let call = call(self.net.clone(), known, broker, request, asked, cap, timeout);
-        let call = async move {
-            let (connection, result) = call.await;
-            Reply { token, broker, connection, result }
+        let call = Call { token, broker, request, asked, cap, deadline: clock::after(timeout) };
+        let step: BoxFuture<'static, Reply> = match known {
+            Some(connection) => Box::pin(exchange(connection, call)),
+            None => {
+                self.dispatch.connecting(token);
+                Box::pin(connect(self.net.clone(), call))
+            }
         };
-        self.calls.0.push((broker, Box::pin(call)));
+        self.calls.0.push((broker, step));
     }
 
     fn reply(&mut self, now: Instant, reply: Reply) {
-        let Reply { token, broker, connection, result } = reply;
-        match connection.filter(|connection| !connection.is_closed()) {
-            Some(connection) => drop(self.connections.insert(broker, connection)),
-            None => drop(self.connections.remove(&broker)),
+        match reply {
+            Reply::Connected(call, connection) if self.dispatch.connected(call.token) => {
+                self.calls.0.push((call.broker, Box::pin(exchange(connection, *call))));
+            }
+            Reply::Connected(call, _) => {
+                let error =
+                    Error::new(ErrorKind::Retriable, "the connection came too late").on_broker(call.broker);
+                let input = Input::Failed { token: call.token, unsure: false, fatal: false, error };
+                self.dispatch.handle(now, input, &*self.shared);
+            }
+            Reply::Done { token, broker, connection, result } => {
+                match connection.filter(|connection| !connection.is_closed()) {
+                    Some(connection) => drop(self.connections.insert(broker, connection)),
+                    None => drop(self.connections.remove(&broker)),
+                }
+                self.done(now, token, broker, result);
+            }
         }
+    }
+
+    fn done(&mut self, now: Instant, token: u64, broker: i32, result: kavka_net::Result<Asked>) {
         match result {
             Ok(asked) => {
                 let (verdicts, hints) = asked.read(broker);
@@ -279,24 +308,19 @@ fn is_fatal(error: &kavka_net::Error) -> bool {
     matches!(error.kind(), Closed | Configuration | Encode | Unsupported)
 }
 
-async fn call(
-    net: Net,
-    known: Option<Connection>,
-    broker: i32,
-    request: ProduceRequest,
-    mut asked: Asked,
-    cap: i16,
-    timeout: Duration,
-) -> (Option<Connection>, kavka_net::Result<Asked>) {
-    let deadline = clock::after(timeout);
-    let connection = match known {
-        Some(connection) => connection,
-        None => match net.connection(To::Broker(broker), Lane::Produce, deadline).await {
-            Ok(connection) => connection,
-            Err(error) => return (None, Err(error)),
-        },
-    };
+async fn connect(net: Net, call: Call) -> Reply {
+    match net.connection(To::Broker(call.broker), Lane::Produce, call.deadline).await {
+        Ok(connection) => Reply::Connected(Box::new(call), connection),
+        Err(error) => {
+            Reply::Done { token: call.token, broker: call.broker, connection: None, result: Err(error) }
+        }
+    }
+}
+
+async fn exchange(connection: Connection, call: Call) -> Reply {
+    let Call { token, broker, request, mut asked, cap, deadline } = call;
     let result = if request.acks == 0 {
+        let timeout = deadline.saturating_duration_since(clock::now());
         connection.send_only(&request, cap, timeout).await.map(|()| asked)
     } else {
         connection.call_within(&request, 0..=cap, deadline).await.map(|answer| {
@@ -304,7 +328,7 @@ async fn call(
             asked
         })
     };
-    (Some(connection), result)
+    Reply::Done { token, broker, connection: Some(connection), result }
 }
 
 async fn identify(net: Net, timeout: Duration) -> Result<Identity> {

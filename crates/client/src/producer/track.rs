@@ -187,6 +187,25 @@ impl Track {
         Some(bytes)
     }
 
+    /// The request of this token waits for a connection.
+    pub(crate) fn connecting(&mut self, token: u64) {
+        for batch in self.queue.iter_mut().filter(|batch| batch.in_flight == Some(token)) {
+            batch.connecting = true;
+        }
+    }
+
+    /// The request of this token can be sent. False: it must not be, for its records were given up as not written.
+    pub(crate) fn connected(&mut self, token: u64) -> bool {
+        let Some(batch) = self.queue.iter_mut().find(|batch| batch.in_flight == Some(token)) else {
+            return false;
+        };
+        if batch.abandoned {
+            return false;
+        }
+        batch.connecting = false;
+        true
+    }
+
     fn waiting(&self) -> Option<usize> {
         self.queue.iter().position(|batch| batch.in_flight.is_none())
     }
@@ -204,6 +223,7 @@ impl Track {
         self.in_flight -= 1;
         let batch = &mut self.queue[at];
         batch.in_flight = None;
+        batch.connecting = false;
         if batch.abandoned {
             return self.forget(at, verdict.is_definite(), effects);
         }

@@ -1,6 +1,6 @@
 //! A client of a cluster in this process, and a look into its logs.
 
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 use std::io;
 use std::sync::Arc;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kavka_wire::messages::join_group::JoinGroupRequestProtocol;
-use kavka_wire::messages::{JoinGroupRequest, JoinGroupResponse, SyncGroupRequest, SyncGroupResponse};
+use kavka_wire::messages::{
+    JoinGroupRequest, JoinGroupResponse, LeaveGroupResponse, SyncGroupRequest, SyncGroupResponse,
+};
 use kavka_wire::{ByteString, ErrorCode};
 
 use super::state::{Due, Lead, State};
@@ -24,7 +26,6 @@ const JOIN_SLACK: Duration = Duration::from_secs(5);
 impl Member {
     pub(super) fn send_join(&mut self, to: &CallTo, term: Term, config: &Config, out: &mut Outbox) {
         let owned: BTreeSet<TopicPartition> = self.owned.keys().cloned().collect();
-        let generation = (self.generation >= 0).then_some(self.generation);
         let rack = config.rack.as_deref();
         let protocols = config.assignors.iter().map(|assignor| JoinGroupRequestProtocol {
             name: assignor.name().into(),
@@ -33,7 +34,7 @@ impl Member {
                 &owned,
                 self.generation,
                 rack,
-                assignor.user_data(&owned, generation),
+                assignor.user_data(&self.last.0, self.last.1),
             ),
             ..Default::default()
         });
@@ -69,17 +70,24 @@ impl Member {
         }
         let code = response.error_code;
         self.state = State::Joining { due: Due::Now };
+        let named = !self.member_id.is_empty();
         match code {
             ErrorCode::NONE => {}
+            ErrorCode::MEMBER_ID_REQUIRED if !named && !response.member_id.is_empty() => {
+                self.member_id = ByteString::from(&*response.member_id);
+                return Step::Continue;
+            }
+            // To a request that named a member, or without naming one: at once would be for ever.
             ErrorCode::MEMBER_ID_REQUIRED => {
                 self.member_id = ByteString::from(&*response.member_id);
+                self.state = State::Joining { due: Due::At(now + self.backoff.failed()) };
                 return Step::Continue;
             }
             ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE => {
                 coordinator.lost(now, term);
                 return Step::Continue;
             }
-            ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::FENCED_INSTANCE_ID => {
+            ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::ILLEGAL_GENERATION | ErrorCode::FENCED_INSTANCE_ID => {
                 return fenced(code, "JoinGroup was refused");
             }
             code if code.is_retriable() || code == ErrorCode::REBALANCE_IN_PROGRESS => {
@@ -90,6 +98,10 @@ impl Member {
         }
         coordinator.works();
         self.backoff.succeeded();
+        if response.generation_id < 0 || response.member_id.is_empty() {
+            let what = "the coordinator answered JoinGroup without a generation or a member id";
+            return Step::Fatal(GroupError::new(GroupErrorKind::Protocol, what));
+        }
         self.member_id = ByteString::from(&*response.member_id);
         self.generation = response.generation_id;
         self.reason = None;
@@ -111,23 +123,22 @@ impl Member {
     ) -> Step {
         let protocol: Arc<str> = response.protocol_name.as_deref().unwrap_or_default().into();
         let until = now + config.session_timeout.min(config.request_timeout) / 2;
-        if response.leader != response.member_id {
-            self.state = State::Assigning { lead: None, until, ready: Some(Vec::new()), protocol };
-            return Step::Continue;
-        }
         let Some(assignor) = config.assignors.iter().find(|assignor| *assignor.name() == *protocol) else {
             let what =
                 format!("the coordinator chose the assignor `{protocol}`, which this member did not offer");
             return Step::Fatal(GroupError::new(GroupErrorKind::Protocol, what));
         };
+        if response.leader != response.member_id {
+            self.state = State::Assigning { lead: None, until, ready: Some(Vec::new()), protocol };
+            return Step::Continue;
+        }
         let lead = Lead {
             group: super::leader::group_subscription(&response.members),
             assignor: assignor.clone(),
             skip: response.skip_assignment,
         };
         self.state = State::Assigning { lead: Some(lead), until, ready: None, protocol };
-        self.assign(now, false, config, out);
-        Step::Continue
+        self.assign(false, out)
     }
 
     pub(super) fn send_sync(&mut self, to: &CallTo, term: Term, config: &Config, out: &mut Outbox) {
@@ -146,7 +157,8 @@ impl Member {
         let timeout = config.request_timeout.max(config.rebalance_timeout + JOIN_SLACK);
         // Not on the connection of the heartbeats, which have to go on meanwhile.
         let token = out.call(to.clone(), CallLane::Join, GroupRequest::SyncGroup(request), i16::MAX, timeout);
-        self.state = State::Syncing { token, term };
+        let protocol = protocol.clone();
+        self.state = State::Syncing { token, term, protocol };
     }
 
     pub(crate) fn synced(
@@ -158,10 +170,11 @@ impl Member {
         config: &Config,
         out: &mut Outbox,
     ) -> Step {
-        let State::Syncing { token: awaited, term } = self.state else { return Step::Continue };
-        if awaited != token {
+        let State::Syncing { token: awaited, term, protocol } = &self.state else { return Step::Continue };
+        if *awaited != token {
             return Step::Continue;
         }
+        let (term, protocol) = (*term, protocol.clone());
         self.state = State::Joining { due: Due::Now };
         match response.error_code {
             ErrorCode::NONE => {}
@@ -181,6 +194,16 @@ impl Member {
             }
             code => return Step::Fatal(GroupError::code(code, refusal(code))),
         }
+        let (kind, name) = (response.protocol_type.as_deref(), response.protocol_name.as_deref());
+        if kind.is_some_and(|kind| kind != PROTOCOL_TYPE) || name.is_some_and(|name| *name != *protocol) {
+            let what = "the coordinator answered SyncGroup with another protocol than it was asked with";
+            return Step::Fatal(GroupError::code(ErrorCode::INCONSISTENT_GROUP_PROTOCOL, what));
+        }
+        if self.leave.is_some() {
+            // Nothing new is begun; what this member had it may still commit.
+            self.state = State::Stable;
+            return Step::Continue;
+        }
         let Some(assigned) = decode_assignment(&response.assignment) else {
             self.reason = Some("the leader's assignment cannot be read".into());
             self.state = State::Joining { due: Due::At(now + self.backoff.failed()) };
@@ -195,6 +218,8 @@ impl Member {
         // A leader that worked with an older subscription of ours may have given us topics that we do not want any more.
         let assigned: BTreeSet<_> =
             assigned.into_iter().filter(|partition| self.subscription.contains(&partition.topic)).collect();
+        self.hurried = false;
+        self.last = (assigned.clone(), Some(self.generation));
         let revoked: BTreeSet<_> = self.owned.keys().filter(|p| !assigned.contains(*p)).cloned().collect();
         self.epoch.0 += 1;
         let added: Vec<_> = assigned.iter().filter(|p| !self.owned.contains_key(*p)).cloned().collect();
@@ -229,22 +254,34 @@ impl Member {
     pub(crate) fn leaving(
         &mut self,
         commits_done: bool,
-        _now: Instant,
+        now: Instant,
         coordinator: Option<(&CallTo, Term)>,
         config: &Config,
         out: &mut Outbox,
     ) -> Step {
-        if matches!(self.state, State::Leaving { .. } | State::Over) || !commits_done {
+        let Some(reason) = self.leave.clone() else { return Step::Continue };
+        if !matches!(self.state, State::Leaving { .. } | State::Over) {
+            if !commits_done {
+                return Step::Continue;
+            }
+            self.owned.clear();
+            self.heart.stop();
+            if self.member_id.is_empty() || config.instance_id.is_some() {
+                return self.over();
+            }
+            // After a session the coordinator knows by itself.
+            let until = now + config.request_timeout.min(config.session_timeout);
+            self.state = State::Leaving { sent: None, retry_at: None, until };
+        }
+        let State::Leaving { sent, retry_at, until } = &mut self.state else { return Step::Continue };
+        if *until <= now {
+            return self.over();
+        }
+        let Some((to, term)) = coordinator else { return Step::Continue };
+        if sent.is_some() || retry_at.is_some_and(|at| at > now) {
             return Step::Continue;
         }
-        let Some(reason) = self.leave.clone() else { return Step::Continue };
-        let member = !self.member_id.is_empty() && config.instance_id.is_none();
-        self.owned.clear();
-        self.heart.stop();
-        let Some((to, _)) = coordinator.filter(|_| member) else {
-            self.state = State::Over;
-            return Step::Left;
-        };
+        let timeout = *until - now;
         let request = LeaveGroup {
             group_id: config.group_id.clone(),
             member_id: self.member_id.clone(),
@@ -252,19 +289,44 @@ impl Member {
             reason,
         };
         let request = GroupRequest::LeaveGroup(request);
-        let token = out.call(to.clone(), CallLane::Group, request, i16::MAX, config.request_timeout);
-        self.state = State::Leaving { token };
+        let token = out.call(to.clone(), CallLane::Group, request, i16::MAX, timeout);
+        (*sent, *retry_at) = (Some((token, term)), None);
         Step::Continue
     }
 
-    pub(crate) fn left(&mut self, token: Token) -> Step {
-        match self.state {
-            State::Leaving { token: awaited } if awaited == token => {
-                self.state = State::Over;
-                Step::Left
-            }
-            _ => Step::Continue,
+    pub(crate) fn left(
+        &mut self,
+        now: Instant,
+        token: Token,
+        response: LeaveGroupResponse,
+        coordinator: &mut Coordinator,
+    ) -> Step {
+        let State::Leaving { sent: Some((awaited, term)), .. } = self.state else { return Step::Continue };
+        if awaited != token {
+            return Step::Continue;
         }
+        match response.error_code {
+            ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE => {
+                coordinator.lost(now, term);
+                self.leave_again(now)
+            }
+            code if code.is_retriable() => self.leave_again(now),
+            // Whatever else it says, there is nothing more to do.
+            _ => self.over(),
+        }
+    }
+
+    fn leave_again(&mut self, now: Instant) -> Step {
+        let again = now + self.backoff.failed();
+        if let State::Leaving { sent, retry_at, .. } = &mut self.state {
+            (*sent, *retry_at) = (None, Some(again));
+        }
+        Step::Continue
+    }
+
+    pub(super) fn over(&mut self) -> Step {
+        self.state = State::Over;
+        Step::Left
     }
 }
 

@@ -58,6 +58,10 @@ pub(crate) struct Member {
     protocol: RebalanceProtocol,
     backoff: Backoff,
     leave: Option<Arc<str>>,
+    /// Rejoined at once after a loss, and not been stable since.
+    hurried: bool,
+    /// What the last assignment gave and its generation, kept after it was given up or lost: the memory of sticky assignors.
+    last: (BTreeSet<TopicPartition>, Option<i32>),
 }
 
 impl Member {
@@ -78,6 +82,8 @@ impl Member {
             protocol: config.assignors.iter().map(|a| a.protocol()).min().unwrap_or(RebalanceProtocol::Eager),
             backoff: Backoff::new(config.retry_backoff, config.retry_backoff_max, config.seed ^ 4),
             leave: None,
+            hurried: false,
+            last: (BTreeSet::new(), None),
         }
     }
 
@@ -135,10 +141,10 @@ impl Member {
         match self.state {
             State::Idle | State::Joining { .. } | State::Revoking { .. } => {}
             // A subscription that changed while a JoinGroup was parked is only in the next one.
-            _ => self.rejoin = Some(reason),
+            _ => self.rejoin = Some(reason.clone()),
         }
         if let State::Joining { due: Due::Sent(..) } = self.state {
-            self.rejoin = Some("the subscription changed".into());
+            self.rejoin = Some(reason);
         }
         self.begin_rejoin(now, config, out);
         Step::Continue
@@ -155,7 +161,7 @@ impl Member {
 
     /// Leaves the stable state for a rejoin that was asked for: what has to be given up first is given up first.
     fn begin_rejoin(&mut self, now: Instant, config: &Config, out: &mut Outbox) {
-        if !matches!(self.state, State::Stable) {
+        if !matches!(self.state, State::Stable) || self.leave.is_some() {
             return;
         }
         let Some(reason) = self.rejoin.take() else { return };
@@ -182,20 +188,34 @@ impl Member {
         self.epoch.0 += 1;
         let deadline = now + config.rebalance_timeout;
         let listed = partitions.iter().cloned().collect();
-        self.state = State::Revoking { epoch: self.epoch, partitions };
+        self.state = State::Revoking { epoch: self.epoch, partitions, deadline, released: false };
         out.event(Event::Revoke { epoch: self.epoch, partitions: listed, deadline });
     }
 
-    pub(crate) fn released(&mut self, released: Epoch) -> Step {
-        if let State::Revoking { epoch, partitions } = &self.state
-            && *epoch == released
+    pub(crate) fn released(&mut self, answered: Epoch) -> Step {
+        if let State::Revoking { epoch, released, .. } = &mut self.state
+            && *epoch == answered
         {
-            for partition in partitions {
-                self.owned.remove(partition);
-            }
-            self.state = State::Joining { due: Due::Now };
+            *released = true;
         }
         Step::Continue
+    }
+
+    /// Whether released partitions only wait for their commits.
+    pub(crate) fn draining(&self) -> bool {
+        matches!(self.state, State::Revoking { released: true, .. })
+    }
+
+    /// Gives released partitions away once nothing is left to commit for them, or their time is up.
+    pub(crate) fn give_away(&mut self, now: Instant, committing: impl Fn(&BTreeSet<TopicPartition>) -> bool) {
+        let State::Revoking { partitions, deadline, released: true, .. } = &self.state else { return };
+        if *deadline > now && committing(partitions) {
+            return;
+        }
+        for partition in partitions {
+            self.owned.remove(partition);
+        }
+        self.state = State::Joining { due: Due::Now };
     }
 
     /// A commit was refused because this is no member. What was said to an older identity is not about this one.
@@ -203,12 +223,12 @@ impl Member {
         let current = identity.is_member()
             && identity.generation == self.generation
             && identity.member_id == self.member_id
-            && !matches!(self.state, State::Joining { .. });
+            && !matches!(self.state, State::Joining { .. } | State::Leaving { .. });
         if !current { Step::Continue } else { fenced(code, "a commit was refused") }
     }
 
     /// The membership is gone: partitions are lost, nothing is committed, and the member joins anew.
-    pub(crate) fn lose(&mut self, _now: Instant, error: GroupError, keep_member_id: bool, out: &mut Outbox) {
+    pub(crate) fn lose(&mut self, now: Instant, error: GroupError, keep_member_id: bool, out: &mut Outbox) {
         self.drop_partitions(&error, out);
         self.generation = -1;
         if !keep_member_id {
@@ -219,7 +239,10 @@ impl Member {
         self.rejoin = None;
         self.reason = Some(error.what);
         if !matches!(self.state, State::Idle | State::Over) {
-            self.state = State::Joining { due: Due::Now };
+            // At once, but not again and again: not before the group was stable in between.
+            let again = std::mem::replace(&mut self.hurried, true);
+            let due = if again { Due::At(now + self.backoff.failed()) } else { Due::Now };
+            self.state = State::Joining { due };
         }
     }
 
@@ -234,8 +257,16 @@ impl Member {
         if self.owned.is_empty() {
             return;
         }
+        let mut owned = std::mem::take(&mut self.owned);
+        if let State::Revoking { partitions, released: true, .. } = &self.state {
+            // The application is done with these; only their commits were still waited for.
+            owned.retain(|partition, _| !partitions.contains(partition));
+        }
+        if owned.is_empty() {
+            return;
+        }
         self.epoch.0 += 1;
-        let partitions = std::mem::take(&mut self.owned).into_keys().collect();
+        let partitions = owned.into_keys().collect();
         out.event(Event::Lost { partitions, error: error.clone() });
     }
 
@@ -250,8 +281,9 @@ impl Member {
     ) -> Step {
         let term = match &self.state {
             State::Joining { due: Due::Sent(awaited, term) } if *awaited == token => *term,
-            State::Syncing { token: awaited, term } if *awaited == token => *term,
-            State::Leaving { token: awaited } if *awaited == token => return Step::Left,
+            State::Syncing { token: awaited, term, .. } if *awaited == token => *term,
+            // It may have been carried out; if not, the session ends by itself.
+            State::Leaving { sent: Some((awaited, _)), .. } if *awaited == token => return self.over(),
             _ => {
                 return match self.heart.failed(now, token, config) {
                     Some(term) => self.unreachable(now, term, error, coordinator),
@@ -259,6 +291,10 @@ impl Member {
                 };
             }
         };
+        if matches!(self.state, State::Joining { .. }) && self.generation >= 0 {
+            // While it parked the JoinGroup the coordinator needed no heartbeat.
+            self.heart.alive(now, config);
+        }
         self.state = State::Joining { due: Due::At(now + self.backoff.failed()) };
         self.unreachable(now, term, error, coordinator)
     }
@@ -290,7 +326,18 @@ impl Member {
         if let State::Assigning { until, .. } = &self.state
             && *until <= now
         {
-            self.assign(now, true, config, out);
+            return self.assign(true, out);
+        }
+        if let State::Revoking { deadline, released: false, .. } = &self.state
+            && *deadline <= now
+            && self.leave.is_none()
+        {
+            let what = format!(
+                "partitions were not released within {:?}, the rebalance timeout",
+                config.rebalance_timeout
+            );
+            let error = GroupError::new(GroupErrorKind::Fenced, what);
+            return Step::Lost { error, keep_member_id: true };
         }
         self.begin_rejoin(now, config, out);
         Step::Continue
@@ -298,11 +345,14 @@ impl Member {
 
     /// Sends what is due to the coordinator.
     pub(crate) fn send(&mut self, now: Instant, to: &CallTo, term: Term, config: &Config, out: &mut Outbox) {
-        if self.leave.is_some() {
-            return;
+        if matches!(&self.state, State::Syncing { term: asked, .. } if *asked != term) {
+            // The coordinator that parked it may never answer.
+            self.state = State::Joining { due: Due::Now };
         }
         match &self.state {
-            State::Joining { due } if due.is_due(now) => self.send_join(to, term, config, out),
+            State::Joining { due } if due.is_due(now) && self.leave.is_none() => {
+                self.send_join(to, term, config, out)
+            }
             State::Assigning { ready: Some(_), .. } => self.send_sync(to, term, config, out),
             _ => {}
         }
@@ -324,7 +374,8 @@ impl Member {
     /// When [`send`](Self::send) has something to do.
     pub(crate) fn next_send(&self) -> Option<Instant> {
         let joining = match &self.state {
-            State::Joining { due: Due::At(at) } => Some(*at),
+            State::Joining { due: Due::At(at) } if self.leave.is_none() => Some(*at),
+            State::Leaving { sent: None, retry_at, .. } => *retry_at,
             _ => None,
         };
         let beat = if self.beats() { self.heart.next_beat() } else { None };
@@ -339,6 +390,8 @@ impl Member {
         };
         let assigning = match &self.state {
             State::Assigning { until, ready: None, .. } => Some(*until),
+            State::Revoking { deadline, .. } if self.leave.is_none() => Some(*deadline),
+            State::Leaving { until, .. } => Some(*until),
             _ => None,
         };
         session.into_iter().chain(assigning).min()

@@ -22,7 +22,8 @@ pub(super) enum State {
     /// Nothing is subscribed.
     Idle,
     /// Partitions are being given up; heartbeats go on meanwhile.
-    Revoking { epoch: Epoch, partitions: BTreeSet<TopicPartition> },
+    /// Once they are released, what was committed for them is waited for, so that their next owner starts after it.
+    Revoking { epoch: Epoch, partitions: BTreeSet<TopicPartition>, deadline: Instant, released: bool },
     /// A JoinGroup is to be sent, or parked at the coordinator.
     Joining { due: Due },
     /// In a generation. A follower is ready to send its SyncGroup at once; a leader first shares the partitions, for which it may
@@ -34,11 +35,12 @@ pub(super) enum State {
         protocol: Arc<str>,
     },
     /// A SyncGroup is on its way.
-    Syncing { token: Token, term: Term },
+    Syncing { token: Token, term: Term, protocol: Arc<str> },
     /// A member with an assignment.
     Stable,
-    /// A LeaveGroup is on its way.
-    Leaving { token: Token },
+    /// A LeaveGroup is on its way, or waits for the coordinator: a member that only vanishes holds its partitions for a whole
+    /// session.
+    Leaving { sent: Option<(Token, Term)>, retry_at: Option<Instant>, until: Instant },
     /// Left, or failed for good.
     Over,
 }

@@ -1,5 +1,7 @@
 //! Frame borders: where an answer starts and ends in the stream, and how much to read where.
 
+use std::collections::VecDeque;
+
 use bytes::buf::Limit;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -9,14 +11,21 @@ const SHARED: usize = 16 << 10;
 const WORTH_READING: usize = 2 << 10;
 /// The four bytes in front of each frame.
 const SIZE: usize = 4;
+/// Large buffers that are kept to be used again.
+const SPARES: usize = 3;
+/// A buffer more than so many times too large is not used.
+const WASTE: usize = 4;
 
-/// Cuts the stream into frames. A frame that does not fit a shared buffer gets one of exactly its size, which the socket
-/// is then read straight into.
+/// Cuts the stream into frames. A frame that does not fit a shared buffer gets one of its own, which the socket is then read
+/// straight into: one that the frame's user is done with, or a new one of exactly its size. Fresh megabytes cost the kernel as
+/// much as reading them does, so buffers are used again for as long as large frames keep coming.
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
     shared: BytesMut,
     /// The large frame being read, and the size that it will have.
     large: Option<(BytesMut, usize)>,
+    /// The last large frames. Those that nobody else holds any more are free.
+    spares: VecDeque<Bytes>,
     max: usize,
 }
 
@@ -55,6 +64,8 @@ impl Frames {
             }
             let frame = std::mem::take(buffer).freeze();
             self.large = None;
+            self.spares.truncate(SPARES - 1);
+            self.spares.push_front(frame.clone());
             return Ok(Some(frame));
         }
         let Some(announced) = self.shared.first_chunk::<SIZE>().map(|size| i32::from_be_bytes(*size)) else {
@@ -64,11 +75,13 @@ impl Frames {
             usize::try_from(announced).ok().filter(|size| *size <= self.max).ok_or(BadSize(announced))?;
         if self.shared.len() >= SIZE + size {
             self.shared.advance(SIZE);
+            // The flood is over: what it took is given back.
+            self.spares.clear();
             return Ok(Some(self.shared.split_to(size).freeze()));
         }
         if SIZE + size > SHARED {
             self.shared.advance(SIZE);
-            let mut buffer = BytesMut::with_capacity(size);
+            let mut buffer = self.spare(size).unwrap_or_else(|| BytesMut::with_capacity(size));
             buffer.extend_from_slice(&self.shared);
             self.shared.clear();
             self.large = Some((buffer, size));
@@ -77,6 +90,15 @@ impl Frames {
             self.shared.reserve(SIZE + size - self.shared.len());
         }
         Ok(None)
+    }
+
+    /// An empty buffer for a frame of `size` bytes, if one is free.
+    fn spare(&mut self, size: usize) -> Option<BytesMut> {
+        let fits = |frame: &Bytes| frame.is_unique() && (size..=size * WASTE).contains(&frame.len());
+        let at = self.spares.iter().position(fits)?;
+        let mut buffer = self.spares.remove(at)?.try_into_mut().ok()?;
+        buffer.clear();
+        Some(buffer)
     }
 
     /// Accepts frames of at most `max` bytes from now on.
@@ -142,6 +164,24 @@ mod tests {
         assert_eq!((*size, capacity), (100_000, 100_000));
         let frame = feed(&mut frames, &bytes[5000..], usize::MAX).pop().unwrap();
         assert_eq!(frame.as_ptr(), at, "it was moved");
+    }
+
+    #[test]
+    fn a_large_buffer_is_used_again_when_its_frame_is_gone_and_given_back_when_frames_are_small_again() {
+        let (bytes, contents) = stream(&[100_000]);
+        let mut frames = Frames::new(1 << 20);
+        let held = feed(&mut frames, &bytes, usize::MAX).pop().unwrap();
+        let gone = feed(&mut frames, &bytes, usize::MAX).pop().unwrap();
+        let at = gone.as_ptr();
+        assert_ne!(held.as_ptr(), at, "a frame that is held is not written over");
+        drop(gone);
+        let again = feed(&mut frames, &bytes, 7_000).pop().unwrap();
+        assert_eq!((again.as_ptr(), &again[..]), (at, &contents[0][..]));
+        assert_eq!(held, contents[0]);
+        drop(again);
+        let (small, _) = stream(&[10]);
+        feed(&mut frames, &small, usize::MAX);
+        assert!(frames.spares.is_empty());
     }
 
     #[test]

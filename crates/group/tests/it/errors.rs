@@ -1,0 +1,618 @@
+//! Every row of the classic protocol's error table, one test each.
+
+use kavka_group::{Event, GroupErrorKind, GroupReply, GroupRequest, Input};
+use kavka_wire::ErrorCode;
+use kavka_wire::messages::{LeaveGroupResponse, OffsetFetchResponse};
+
+use crate::rig::*;
+
+/// Subscribed, coordinator found, a JoinGroup out.
+fn joining() -> (Rig, Call) {
+    let mut rig = Rig::new(|_| {});
+    rig.feed(Input::Subscribe(topics(&["t"])));
+    rig.find();
+    let call = rig.expect("JoinGroup");
+    (rig, call)
+}
+
+fn join_answers(code: ErrorCode) -> Rig {
+    let (mut rig, call) = joining();
+    rig.reply(&call, join_error(code, ""));
+    rig
+}
+
+fn fatal_join(code: ErrorCode) {
+    let mut rig = join_answers(code);
+    assert_eq!(rig.fatal().unwrap().code, Some(code));
+    rig.pass(ms(600_000));
+    assert!(rig.calls.is_empty(), "nothing is asked after a fatal error");
+}
+
+#[test]
+fn join_coordinator_load_in_progress_backs_off_and_retries() {
+    let mut rig = join_answers(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS);
+    assert!(rig.calls.is_empty(), "not at once");
+    rig.pass(ms(130));
+    rig.expect("JoinGroup");
+    rig.none("FindCoordinator");
+    assert!(rig.events.is_empty());
+}
+
+#[test]
+fn join_load_in_progress_backs_off_longer_each_time_up_to_the_limit() {
+    let (mut rig, mut call) = joining();
+    for expected in [100, 200, 400, 800, 1000, 1000] {
+        rig.reply(&call, join_error(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS, ""));
+        let pause = rig.group.next_timeout().unwrap() - rig.now;
+        assert!(
+            pause >= ms(expected * 79 / 100) && pause <= ms(expected * 121 / 100),
+            "{pause:?}, not {expected}"
+        );
+        rig.pass(pause);
+        call = rig.expect("JoinGroup");
+    }
+}
+
+#[test]
+fn join_unknown_member_id_joins_again_at_once_without_the_id() {
+    let mut rig = Rig::stable(&[0], |_| {});
+    rig.heartbeat(ErrorCode::REBALANCE_IN_PROGRESS);
+    let (epoch, _) = rig.revocation();
+    rig.feed(Input::Released { epoch });
+    let call = rig.expect("JoinGroup");
+    assert_eq!(join_of(&call).member_id, MEMBER);
+    rig.reply(&call, join_error(ErrorCode::UNKNOWN_MEMBER_ID, ""));
+    let call = rig.expect("JoinGroup");
+    assert_eq!(join_of(&call).member_id, "");
+}
+
+#[test]
+fn join_unknown_member_id_for_no_member_id_does_not_spin() {
+    let mut rig = join_answers(ErrorCode::UNKNOWN_MEMBER_ID);
+    let call = rig.expect("JoinGroup");
+    rig.reply(&call, join_error(ErrorCode::UNKNOWN_MEMBER_ID, ""));
+    rig.none("JoinGroup");
+    rig.pass(ms(130));
+    rig.expect("JoinGroup");
+}
+
+#[test]
+fn join_illegal_generation_keeps_the_id_and_joins_again() {
+    let mut rig = Rig::stable(&[0], |_| {});
+    rig.feed(Input::Rejoin { reason: "test".into() });
+    let (epoch, _) = rig.revocation();
+    rig.feed(Input::Released { epoch });
+    let call = rig.expect("JoinGroup");
+    rig.reply(&call, join_error(ErrorCode::ILLEGAL_GENERATION, ""));
+    let call = rig.expect("JoinGroup");
+    assert_eq!(join_of(&call).member_id, MEMBER);
+    assert_eq!(rig.fatal(), None);
+}
+
+#[test]
+fn join_not_coordinator_looks_again_and_joins_there() {
+    for code in [ErrorCode::NOT_COORDINATOR, ErrorCode::COORDINATOR_NOT_AVAILABLE] {
+        let mut rig = join_answers(code);
+        rig.none("JoinGroup");
+        rig.pass(ms(130));
+        rig.node = 2;
+        rig.find();
+        let call = rig.expect("JoinGroup");
+        assert!(matches!(call.to, kavka_group::CallTo::Coordinator { node: 2, .. }));
+        assert!(rig.events.is_empty());
+    }
+}
+
+#[test]
+fn join_fenced_instance_id_is_fatal() {
+    fatal_join(ErrorCode::FENCED_INSTANCE_ID);
+}
+
+#[test]
+fn join_inconsistent_group_protocol_is_fatal() {
+    fatal_join(ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
+}
+
+#[test]
+fn join_invalid_session_timeout_is_fatal() {
+    fatal_join(ErrorCode::INVALID_SESSION_TIMEOUT);
+}
+
+#[test]
+fn join_invalid_group_id_is_fatal() {
+    fatal_join(ErrorCode::INVALID_GROUP_ID);
+}
+
+#[test]
+fn join_group_authorization_failed_is_fatal() {
+    fatal_join(ErrorCode::GROUP_AUTHORIZATION_FAILED);
+}
+
+#[test]
+fn join_group_max_size_reached_is_fatal() {
+    fatal_join(ErrorCode::GROUP_MAX_SIZE_REACHED);
+}
+
+#[test]
+fn join_unsupported_version_is_fatal() {
+    fatal_join(ErrorCode::UNSUPPORTED_VERSION);
+    let (mut rig, call) = joining();
+    rig.impossible(&call);
+    assert_eq!(rig.fatal().unwrap().kind, GroupErrorKind::Unsupported);
+}
+
+#[test]
+fn join_member_id_required_keeps_the_id_and_joins_at_once() {
+    let (mut rig, call) = joining();
+    assert_eq!(join_of(&call).member_id, "");
+    rig.reply(&call, join_error(ErrorCode::MEMBER_ID_REQUIRED, "given"));
+    let call = rig.expect("JoinGroup");
+    assert_eq!(join_of(&call).member_id, "given");
+    assert!(rig.events.is_empty(), "the user does not see it");
+}
+
+#[test]
+fn join_member_id_required_again_does_not_spin() {
+    let (mut rig, call) = joining();
+    rig.reply(&call, join_error(ErrorCode::MEMBER_ID_REQUIRED, "given"));
+    let call = rig.expect("JoinGroup");
+    rig.reply(&call, join_error(ErrorCode::MEMBER_ID_REQUIRED, "given"));
+    rig.none("JoinGroup");
+    rig.pass(ms(130));
+    rig.expect("JoinGroup");
+}
+
+#[test]
+fn join_rebalance_in_progress_joins_again() {
+    let mut rig = join_answers(ErrorCode::REBALANCE_IN_PROGRESS);
+    rig.pass(ms(130));
+    rig.expect("JoinGroup");
+    assert!(rig.events.is_empty());
+}
+
+#[test]
+fn join_anything_else_is_fatal() {
+    fatal_join(ErrorCode::UNKNOWN_SERVER_ERROR);
+    fatal_join(ErrorCode(9999));
+}
+
+/// A SyncGroup out.
+fn syncing() -> (Rig, Call) {
+    let (mut rig, call) = joining();
+    rig.reply(&call, joined(5, "leader", MEMBER));
+    let call = rig.expect("SyncGroup");
+    (rig, call)
+}
+
+fn sync_answers(code: ErrorCode) -> Rig {
+    let (mut rig, call) = syncing();
+    rig.reply(&call, synced(code, Default::default()));
+    rig
+}
+
+#[test]
+fn sync_group_authorization_failed_is_fatal() {
+    assert!(sync_answers(ErrorCode::GROUP_AUTHORIZATION_FAILED).fatal().is_some());
+}
+
+#[test]
+fn sync_rebalance_in_progress_joins_again_and_keeps_the_generation() {
+    let mut rig = sync_answers(ErrorCode::REBALANCE_IN_PROGRESS);
+    let call = rig.expect("JoinGroup");
+    assert_eq!(join_of(&call).member_id, MEMBER);
+    assert!(rig.events.is_empty());
+}
+
+#[test]
+fn sync_fenced_instance_id_is_fatal() {
+    assert!(sync_answers(ErrorCode::FENCED_INSTANCE_ID).fatal().is_some());
+}
+
+#[test]
+fn sync_unknown_member_id_resets_all_and_joins_again() {
+    let mut rig = sync_answers(ErrorCode::UNKNOWN_MEMBER_ID);
+    assert_eq!(join_of(&rig.expect("JoinGroup")).member_id, "");
+}
+
+#[test]
+fn sync_illegal_generation_keeps_the_id_and_joins_again() {
+    let mut rig = sync_answers(ErrorCode::ILLEGAL_GENERATION);
+    assert_eq!(join_of(&rig.expect("JoinGroup")).member_id, MEMBER);
+}
+
+#[test]
+fn sync_not_coordinator_looks_again_and_joins_there() {
+    for code in [ErrorCode::NOT_COORDINATOR, ErrorCode::COORDINATOR_NOT_AVAILABLE] {
+        let mut rig = sync_answers(code);
+        rig.pass(ms(130));
+        rig.find();
+        rig.expect("JoinGroup");
+    }
+}
+
+#[test]
+fn sync_anything_else_is_fatal() {
+    assert!(sync_answers(ErrorCode::UNKNOWN_SERVER_ERROR).fatal().is_some());
+}
+
+#[test]
+fn sync_for_another_protocol_is_fatal() {
+    let (mut rig, call) = syncing();
+    let GroupReply::SyncGroup(mut reply) = synced(ErrorCode::NONE, assignment(&[])) else { unreachable!() };
+    reply.protocol_name = Some("sticky".into());
+    rig.reply(&call, GroupReply::SyncGroup(reply));
+    assert_eq!(rig.fatal().unwrap().code, Some(ErrorCode::INCONSISTENT_GROUP_PROTOCOL));
+}
+
+#[test]
+fn sync_with_half_an_assignment_is_not_taken_for_less() {
+    let (mut rig, call) = syncing();
+    let whole = assignment(&parts("t", &[0, 1]));
+    rig.reply(&call, synced(ErrorCode::NONE, whole.slice(..whole.len() - 3)));
+    assert_eq!(rig.assigned(), None);
+    rig.pass(ms(130));
+    rig.expect("JoinGroup");
+}
+
+#[test]
+fn sync_without_bytes_is_an_assignment_of_nothing() {
+    let (mut rig, call) = syncing();
+    rig.reply(&call, synced(ErrorCode::NONE, Default::default()));
+    assert_eq!(rig.assigned(), Some((vec![], vec![])));
+}
+
+#[test]
+fn sync_with_a_negative_partition_is_refused() {
+    let (mut rig, call) = syncing();
+    rig.reply(&call, synced(ErrorCode::NONE, assignment(&parts("t", &[-1]))));
+    assert_eq!(rig.assigned(), None);
+}
+
+fn beats(code: ErrorCode) -> Rig {
+    let mut rig = Rig::stable(&[0, 1], |_| {});
+    rig.heartbeat(code);
+    rig
+}
+
+#[test]
+fn heartbeat_not_coordinator_looks_again_and_keeps_the_partitions() {
+    for code in [ErrorCode::NOT_COORDINATOR, ErrorCode::COORDINATOR_NOT_AVAILABLE] {
+        let mut rig = beats(code);
+        rig.pass(ms(130));
+        rig.node = 2;
+        rig.find();
+        rig.pass(ms(130));
+        let call = rig.expect("Heartbeat");
+        assert!(matches!(call.to, kavka_group::CallTo::Coordinator { node: 2, .. }));
+        assert!(rig.events.is_empty());
+    }
+}
+
+#[test]
+fn heartbeat_rebalance_in_progress_in_the_stable_state_revokes_and_joins() {
+    let mut rig = beats(ErrorCode::REBALANCE_IN_PROGRESS);
+    let (epoch, partitions) = rig.revocation();
+    assert_eq!(partitions, parts("t", &[0, 1]));
+    rig.none("JoinGroup");
+    rig.feed(Input::Released { epoch });
+    rig.expect("JoinGroup");
+}
+
+#[test]
+fn heartbeat_rebalance_in_progress_outside_the_stable_state_is_ignored() {
+    let (mut rig, sync) = syncing();
+    rig.heartbeat(ErrorCode::REBALANCE_IN_PROGRESS);
+    assert!(rig.events.is_empty() && rig.calls.is_empty());
+    rig.reply(&sync, synced(ErrorCode::NONE, assignment(&parts("t", &[3]))));
+    assert_eq!(rig.assigned().unwrap().1, parts("t", &[3]));
+}
+
+#[test]
+fn heartbeat_illegal_generation_loses_the_partitions_and_keeps_the_id() {
+    let mut rig = beats(ErrorCode::ILLEGAL_GENERATION);
+    assert_eq!(rig.lost(), Some(parts("t", &[0, 1])));
+    assert_eq!(join_of(&rig.expect("JoinGroup")).member_id, MEMBER);
+}
+
+#[test]
+fn heartbeat_unknown_member_id_loses_the_partitions_and_the_id() {
+    let mut rig = beats(ErrorCode::UNKNOWN_MEMBER_ID);
+    assert_eq!(rig.lost(), Some(parts("t", &[0, 1])));
+    assert_eq!(join_of(&rig.expect("JoinGroup")).member_id, "");
+}
+
+#[test]
+fn heartbeat_fenced_instance_id_loses_the_partitions_and_is_fatal() {
+    let rig = beats(ErrorCode::FENCED_INSTANCE_ID);
+    assert!(matches!(&rig.events[..], [Event::Lost { .. }, Event::Fatal(_)]), "{:?}", rig.events);
+}
+
+#[test]
+fn heartbeat_errors_about_an_old_generation_are_ignored() {
+    for code in [ErrorCode::ILLEGAL_GENERATION, ErrorCode::UNKNOWN_MEMBER_ID, ErrorCode::FENCED_INSTANCE_ID] {
+        let mut rig = Rig::stable(&[0], |_| {});
+        rig.pass(ms(3_000));
+        let late = rig.expect("Heartbeat");
+        rig.feed(Input::Rejoin { reason: "test".into() });
+        let (epoch, _) = rig.revocation();
+        rig.feed(Input::Released { epoch });
+        rig.follow();
+        rig.give(&parts("t", &[0]));
+        rig.events();
+        rig.reply(&late, beat(code));
+        assert!(rig.events.is_empty(), "{code}");
+    }
+}
+
+#[test]
+fn heartbeat_group_authorization_failed_is_fatal() {
+    let mut rig = beats(ErrorCode::GROUP_AUTHORIZATION_FAILED);
+    assert!(rig.fatal().is_some());
+}
+
+#[test]
+fn heartbeat_load_in_progress_beats_again_soon() {
+    let mut rig = beats(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS);
+    rig.none("Heartbeat");
+    rig.pass(ms(130));
+    rig.expect("Heartbeat");
+    assert!(rig.events.is_empty());
+}
+
+#[test]
+fn heartbeat_anything_else_is_fatal() {
+    assert!(beats(ErrorCode::UNKNOWN_SERVER_ERROR).fatal().is_some());
+}
+
+/// A commit of t-0 at 7 that was answered with this code.
+fn commits(code: ErrorCode) -> Rig {
+    let mut rig = Rig::stable(&[0, 1], |_| {});
+    rig.commit(1, &[(tp("t", 0), 7)]);
+    let call = rig.expect("OffsetCommit");
+    let reply = commit_reply(&call, code);
+    rig.reply(&call, reply);
+    rig
+}
+
+fn refused_commit(code: ErrorCode) {
+    let mut rig = commits(code);
+    let results = rig.commit_done(1).unwrap();
+    assert_eq!(results[0].1.as_ref().unwrap_err().code, Some(code));
+    assert!(rig.events.is_empty(), "the membership goes on: {:?}", rig.events);
+    rig.none("OffsetCommit");
+}
+
+fn retried_commit(code: ErrorCode, looks_again: bool) {
+    let mut rig = commits(code);
+    assert!(rig.commit_done(1).is_none());
+    rig.none("OffsetCommit");
+    rig.pass(ms(130));
+    if looks_again {
+        rig.find();
+        rig.pass(ms(130));
+    }
+    let call = rig.expect("OffsetCommit");
+    let reply = commit_reply(&call, ErrorCode::NONE);
+    rig.reply(&call, reply);
+    assert_eq!(rig.commit_done(1).unwrap(), [(tp("t", 0), Ok(()))]);
+}
+
+#[test]
+fn commit_group_authorization_failed_is_told_to_the_caller() {
+    refused_commit(ErrorCode::GROUP_AUTHORIZATION_FAILED);
+}
+
+#[test]
+fn commit_topic_authorization_failed_is_told_to_the_caller() {
+    refused_commit(ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+}
+
+#[test]
+fn commit_metadata_too_large_is_told_to_the_caller() {
+    refused_commit(ErrorCode::OFFSET_METADATA_TOO_LARGE);
+}
+
+#[test]
+fn commit_invalid_size_is_told_to_the_caller() {
+    refused_commit(ErrorCode::INVALID_COMMIT_OFFSET_SIZE);
+}
+
+#[test]
+fn commit_anything_else_is_told_to_the_caller() {
+    refused_commit(ErrorCode::UNKNOWN_SERVER_ERROR);
+}
+
+#[test]
+fn commit_load_in_progress_is_retried() {
+    retried_commit(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS, false);
+}
+
+#[test]
+fn commit_unknown_topic_or_partition_is_retried() {
+    retried_commit(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, false);
+}
+
+#[test]
+fn commit_request_timed_out_is_retried() {
+    retried_commit(ErrorCode::REQUEST_TIMED_OUT, false);
+}
+
+#[test]
+fn commit_not_coordinator_is_retried_at_the_new_one() {
+    retried_commit(ErrorCode::NOT_COORDINATOR, true);
+    retried_commit(ErrorCode::COORDINATOR_NOT_AVAILABLE, true);
+}
+
+#[test]
+fn commit_fenced_instance_id_is_fatal_when_the_generation_is_current() {
+    let mut rig = commits(ErrorCode::FENCED_INSTANCE_ID);
+    assert!(rig.commit_done(1).unwrap()[0].1.is_err());
+    assert!(rig.fatal().is_some());
+}
+
+#[test]
+fn commit_rebalance_in_progress_starts_the_rebalance_and_is_sent_again() {
+    let mut rig = commits(ErrorCode::REBALANCE_IN_PROGRESS);
+    let (epoch, _) = rig.revocation();
+    assert!(rig.commit_done(1).is_none());
+    rig.pass(ms(130));
+    let call = rig.expect("OffsetCommit");
+    let reply = commit_reply(&call, ErrorCode::NONE);
+    rig.reply(&call, reply);
+    assert!(rig.commit_done(1).unwrap()[0].1.is_ok());
+    rig.feed(Input::Released { epoch });
+    rig.expect("JoinGroup");
+}
+
+#[test]
+fn commit_unknown_member_id_loses_the_partitions() {
+    let mut rig = commits(ErrorCode::UNKNOWN_MEMBER_ID);
+    let results = rig.commit_done(1).unwrap();
+    assert_eq!(results[0].1.as_ref().unwrap_err().kind, GroupErrorKind::Fenced);
+    assert_eq!(rig.lost(), Some(parts("t", &[0, 1])));
+    assert_eq!(join_of(&rig.expect("JoinGroup")).member_id, "");
+}
+
+#[test]
+fn commit_illegal_generation_loses_the_partitions_and_keeps_the_id() {
+    let mut rig = commits(ErrorCode::ILLEGAL_GENERATION);
+    assert!(rig.commit_done(1).unwrap()[0].1.is_err());
+    assert_eq!(rig.lost(), Some(parts("t", &[0, 1])));
+    assert_eq!(join_of(&rig.expect("JoinGroup")).member_id, MEMBER);
+}
+
+#[test]
+fn commit_errors_about_an_old_generation_do_not_touch_the_new_one() {
+    for code in [ErrorCode::ILLEGAL_GENERATION, ErrorCode::UNKNOWN_MEMBER_ID] {
+        let mut rig = Rig::stable(&[0], |_| {});
+        rig.commit(1, &[(tp("t", 0), 7)]);
+        let late = rig.expect("OffsetCommit");
+        rig.heartbeat(ErrorCode::ILLEGAL_GENERATION);
+        rig.follow();
+        rig.give(&parts("t", &[0]));
+        rig.events();
+        let reply = commit_reply(&late, code);
+        rig.reply(&late, reply);
+        assert_eq!(rig.lost(), None, "{code}");
+        rig.none("JoinGroup");
+    }
+}
+
+#[test]
+fn commit_of_no_member_into_a_group_with_members_says_so() {
+    for code in [ErrorCode::UNKNOWN_MEMBER_ID, ErrorCode::ILLEGAL_GENERATION] {
+        let mut rig = Rig::new(|_| {});
+        rig.commit(1, &[(tp("t", 0), 7)]);
+        rig.find();
+        let call = rig.expect("OffsetCommit");
+        assert_eq!((commit_of(&call).generation_id_or_member_epoch, &*commit_of(&call).member_id), (-1, ""));
+        let reply = commit_reply(&call, code);
+        rig.reply(&call, reply);
+        let results = rig.commit_done(1).unwrap();
+        assert!(results[0].1.as_ref().unwrap_err().to_string().contains("members"));
+    }
+}
+
+#[test]
+fn leave_errors_do_not_keep_the_member() {
+    for code in
+        [ErrorCode::UNKNOWN_MEMBER_ID, ErrorCode::GROUP_AUTHORIZATION_FAILED, ErrorCode::UNKNOWN_SERVER_ERROR]
+    {
+        let mut rig = Rig::stable(&[0], |_| {});
+        rig.feed(Input::Leave { reason: "test".into() });
+        let call = rig.expect("LeaveGroup");
+        rig.reply(&call, left(code));
+        assert!(rig.left(), "{code}");
+        rig.pass(ms(600_000));
+        assert!(rig.calls.is_empty());
+    }
+}
+
+#[test]
+fn leave_at_the_wrong_coordinator_is_repeated_at_the_right_one() {
+    for code in [ErrorCode::NOT_COORDINATOR, ErrorCode::COORDINATOR_NOT_AVAILABLE] {
+        let mut rig = Rig::stable(&[0], |_| {});
+        rig.feed(Input::Leave { reason: "test".into() });
+        let call = rig.expect("LeaveGroup");
+        rig.reply(&call, left(code));
+        assert!(!rig.left());
+        rig.pass(ms(130));
+        rig.find();
+        rig.pass(ms(130));
+        let call = rig.expect("LeaveGroup");
+        rig.reply(&call, GroupReply::LeaveGroup(LeaveGroupResponse::default()));
+        assert!(rig.left());
+    }
+}
+
+#[test]
+fn find_coordinator_group_authorization_failed_is_fatal() {
+    let mut rig = Rig::new(|_| {});
+    rig.feed(Input::Subscribe(topics(&["t"])));
+    let call = rig.expect("FindCoordinator");
+    rig.reply(&call, looked_up(ErrorCode::GROUP_AUTHORIZATION_FAILED, -1));
+    assert_eq!(rig.fatal().unwrap().kind, GroupErrorKind::Authorization);
+}
+
+#[test]
+fn find_coordinator_retriable_errors_back_off() {
+    for code in [ErrorCode::COORDINATOR_NOT_AVAILABLE, ErrorCode::COORDINATOR_LOAD_IN_PROGRESS] {
+        let mut rig = Rig::new(|_| {});
+        rig.feed(Input::Subscribe(topics(&["t"])));
+        let call = rig.expect("FindCoordinator");
+        rig.reply(&call, looked_up(code, -1));
+        rig.none("FindCoordinator");
+        rig.pass(ms(130));
+        rig.find();
+        rig.expect("JoinGroup");
+    }
+}
+
+#[test]
+fn find_coordinator_without_a_node_is_no_answer() {
+    let mut rig = Rig::new(|_| {});
+    rig.feed(Input::Subscribe(topics(&["t"])));
+    let call = rig.expect("FindCoordinator");
+    rig.reply(&call, looked_up(ErrorCode::NONE, -1));
+    rig.none("JoinGroup");
+    rig.pass(ms(130));
+    rig.find();
+    rig.expect("JoinGroup");
+}
+
+#[test]
+fn find_coordinator_takes_the_entry_of_its_group_in_any_version() {
+    let mut rig = Rig::new(|_| {});
+    rig.feed(Input::Subscribe(topics(&["t"])));
+    let call = rig.expect("FindCoordinator");
+    let GroupRequest::FindCoordinator(request) = &call.request else { panic!() };
+    assert_eq!(
+        (request.at(3).key, request.at(3).coordinator_keys.len(), request.at(3).key_type),
+        ("g".into(), 0, 0)
+    );
+    assert_eq!((request.at(4).key, request.at(4).coordinator_keys), ("".into(), vec!["g".into()]));
+    let old = kavka_wire::messages::FindCoordinatorResponse {
+        node_id: 3,
+        host: "h".into(),
+        port: 9,
+        ..Default::default()
+    };
+    rig.reply(&call, GroupReply::FindCoordinator(old));
+    assert!(matches!(rig.expect("JoinGroup").to, kavka_group::CallTo::Coordinator { node: 3, port: 9, .. }));
+}
+
+#[test]
+fn offset_fetch_group_errors_are_told_for_every_partition() {
+    let mut rig = Rig::new(|_| {});
+    rig.fetch(1, &parts("t", &[0, 1]));
+    rig.find();
+    let call = rig.expect("OffsetFetch");
+    let response =
+        OffsetFetchResponse { error_code: ErrorCode::GROUP_AUTHORIZATION_FAILED, ..Default::default() };
+    rig.reply(&call, GroupReply::OffsetFetch(response));
+    let [Event::OffsetsFetched { results, .. }] = &rig.events()[..] else { panic!() };
+    assert_eq!(results.len(), 2);
+    assert!(
+        results.values().all(|r| r.as_ref().unwrap_err().code == Some(ErrorCode::GROUP_AUTHORIZATION_FAILED))
+    );
+}

@@ -1,0 +1,200 @@
+//! Joining, adopting, and giving up: eager, cooperative and static members.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kavka_group::{Event, Input};
+use kavka_wire::ErrorCode;
+use kavka_wire::codec::{Limits, Message, Reader};
+use kavka_wire::messages::ConsumerProtocolSubscription;
+
+use crate::rig::*;
+
+fn subscription(metadata: &Bytes) -> (i16, ConsumerProtocolSubscription) {
+    let version = i16::from_be_bytes(*metadata.first_chunk().unwrap());
+    let mut reader = Reader::new(metadata.slice(2..), &Limits::default());
+    (version, ConsumerProtocolSubscription::decode(&mut reader, version).unwrap())
+}
+
+fn coop(partitions: &[i32]) -> Rig {
+    Rig::stable(partitions, |config| config.assignors = vec![Arc::new(Coop)])
+}
+
+#[test]
+fn a_follower_joins_syncs_and_gets_its_partitions() {
+    let mut rig = Rig::new(|config| config.rack = Some("r1".into()));
+    rig.feed(Input::Subscribe(topics(&["u", "t"])));
+    rig.find();
+    let join = rig.follow();
+    let names: Vec<&str> = join_of(&join).protocols.iter().map(|p| &*p.name).collect();
+    assert_eq!(names, ["range", "roundrobin"], "in the order of preference");
+    let (version, sent) = subscription(&join_of(&join).protocols[0].metadata);
+    assert_eq!((version, sent.generation_id, sent.rack_id.as_deref()), (3, -1, Some("r1")));
+    assert_eq!(sent.topics, ["t", "u"], "sorted");
+    let sync = rig.give(&[tp("t", 1), tp("u", 0), tp("t", 0)]);
+    assert!(sync_of(&sync).assignments.is_empty());
+    let all = vec![tp("t", 0), tp("t", 1), tp("u", 0)];
+    assert_eq!(rig.assigned(), Some((all.clone(), all)));
+}
+
+#[test]
+fn partitions_named_twice_are_one() {
+    let mut rig = Rig::new(|_| {});
+    rig.feed(Input::Subscribe(topics(&["t"])));
+    rig.find();
+    rig.follow();
+    rig.give(&parts("t", &[0, 0, 1]));
+    assert_eq!(rig.assigned().unwrap().1, parts("t", &[0, 1]));
+}
+
+#[test]
+fn an_eager_member_gives_up_everything_before_it_joins() {
+    let mut rig = Rig::stable(&[0, 1], |_| {});
+    rig.heartbeat(ErrorCode::REBALANCE_IN_PROGRESS);
+    let (epoch, partitions) = rig.revocation();
+    assert_eq!(partitions, parts("t", &[0, 1]));
+    rig.feed(Input::Released { epoch });
+    let join = rig.follow();
+    let (_, sent) = subscription(&join_of(&join).protocols[0].metadata);
+    assert!(sent.owned_partitions.is_empty());
+    rig.give(&parts("t", &[1]));
+    assert_eq!(rig.assigned(), Some((parts("t", &[1]), parts("t", &[1]))));
+}
+
+#[test]
+fn an_eager_member_without_partitions_joins_at_once() {
+    let mut rig = Rig::stable(&[], |_| {});
+    rig.heartbeat(ErrorCode::REBALANCE_IN_PROGRESS);
+    rig.expect("JoinGroup");
+    assert!(rig.events.is_empty());
+}
+
+#[test]
+fn a_cooperative_member_keeps_its_partitions_and_tells_them() {
+    let mut rig = coop(&[0, 1, 2]);
+    rig.heartbeat(ErrorCode::REBALANCE_IN_PROGRESS);
+    assert!(rig.events.is_empty());
+    let join = rig.follow();
+    let (_, sent) = subscription(&join_of(&join).protocols[0].metadata);
+    assert_eq!((sent.generation_id, &sent.owned_partitions[0].partitions), (1, &vec![0, 1, 2]));
+    rig.give(&parts("t", &[0, 1, 2]));
+    assert_eq!(rig.assigned(), Some((vec![], parts("t", &[0, 1, 2]))));
+}
+
+#[test]
+fn a_cooperative_member_gives_up_what_goes_to_another_and_joins_once_more() {
+    let mut rig = coop(&[0, 1, 2]);
+    rig.heartbeat(ErrorCode::REBALANCE_IN_PROGRESS);
+    rig.follow();
+    rig.give(&parts("t", &[0, 3]));
+    let events = rig.events();
+    let [Event::Assigned { added, all, .. }, Event::Revoke { epoch, partitions, .. }] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!((added, all, partitions), (&parts("t", &[3]), &parts("t", &[0, 3]), &parts("t", &[1, 2])));
+    rig.pass(ms(3_000));
+    rig.heartbeat(ErrorCode::NONE);
+    rig.feed(Input::Released { epoch: *epoch });
+    let join = rig.follow();
+    let (_, sent) = subscription(&join_of(&join).protocols[0].metadata);
+    assert_eq!(sent.owned_partitions[0].partitions, [0, 3]);
+}
+
+#[test]
+fn a_cooperative_member_gives_up_topics_that_it_does_not_want_any_more_before_it_joins() {
+    let mut rig = Rig::new(|config| config.assignors = vec![Arc::new(Coop)]);
+    rig.feed(Input::Subscribe(topics(&["t", "u"])));
+    rig.find();
+    rig.follow();
+    rig.give(&[tp("t", 0), tp("u", 0)]);
+    rig.events();
+    rig.feed(Input::Subscribe(topics(&["t"])));
+    assert_eq!(rig.revocation().1, [tp("u", 0)]);
+}
+
+#[test]
+fn a_subscription_changed_while_the_join_is_parked_is_joined_with_next() {
+    let mut rig = Rig::new(|_| {});
+    rig.feed(Input::Subscribe(topics(&["t"])));
+    rig.find();
+    let parked = rig.expect("JoinGroup");
+    rig.feed(Input::Subscribe(topics(&["u"])));
+    rig.none("JoinGroup");
+    rig.reply(&parked, joined(1, "leader", MEMBER));
+    rig.give(&parts("t", &[0]));
+    let (added, _) = rig.assigned().unwrap();
+    assert_eq!(added, [], "nobody wants t any more");
+    let join = rig.expect("JoinGroup");
+    let (_, sent) = subscription(&join_of(&join).protocols[0].metadata);
+    assert_eq!(sent.topics, ["u"]);
+}
+
+#[test]
+fn the_same_subscription_again_changes_nothing() {
+    let mut rig = Rig::stable(&[0], |_| {});
+    rig.feed(Input::Subscribe(topics(&["t"])));
+    assert!(rig.calls.is_empty() && rig.events.is_empty());
+}
+
+#[test]
+fn a_rejoin_tells_its_reason() {
+    let mut rig = Rig::stable(&[], |_| {});
+    rig.feed(Input::Rejoin { reason: "because".into() });
+    assert_eq!(join_of(&rig.expect("JoinGroup")).reason.as_deref(), Some("because"));
+}
+
+#[test]
+fn one_revocation_at_a_time() {
+    let mut rig = Rig::stable(&[0], |_| {});
+    rig.feed(Input::Rejoin { reason: "a".into() });
+    let (epoch, _) = rig.revocation();
+    rig.feed(Input::Rejoin { reason: "b".into() });
+    rig.feed(Input::Subscribe(topics(&["t", "u"])));
+    rig.heartbeat(ErrorCode::REBALANCE_IN_PROGRESS);
+    assert!(rig.events.is_empty());
+    rig.feed(Input::Released { epoch });
+    let join = rig.expect("JoinGroup");
+    let (_, sent) = subscription(&join_of(&join).protocols[0].metadata);
+    assert_eq!(sent.topics, ["t", "u"]);
+}
+
+#[test]
+fn a_static_member_names_itself_in_every_request_and_does_not_leave() {
+    let mut rig = Rig::new(|config| config.instance_id = Some("i".into()));
+    rig.feed(Input::Subscribe(topics(&["t"])));
+    rig.find();
+    let instance = Some("i".into());
+    assert_eq!(join_of(&rig.follow()).group_instance_id, instance);
+    assert_eq!(sync_of(&rig.give(&parts("t", &[0]))).group_instance_id, instance);
+    rig.commit(1, &[(tp("t", 0), 1)]);
+    let commit = rig.expect("OffsetCommit");
+    assert_eq!(commit_of(&commit).group_instance_id, instance);
+    let reply = commit_reply(&commit, ErrorCode::NONE);
+    rig.reply(&commit, reply);
+    rig.pass(ms(3_000));
+    let kavka_group::GroupRequest::Heartbeat(heartbeat) = rig.expect("Heartbeat").request else { panic!() };
+    assert_eq!(heartbeat.group_instance_id, instance);
+    rig.feed(Input::Leave { reason: "test".into() });
+    assert!(rig.left());
+    rig.none("LeaveGroup");
+}
+
+#[test]
+fn an_answer_without_a_generation_or_for_another_kind_of_group_is_fatal() {
+    let spoil: [fn(&mut kavka_wire::messages::JoinGroupResponse); 4] = [
+        |response| response.generation_id = -1,
+        |response| response.member_id = "".into(),
+        |response| response.protocol_type = Some("connect".into()),
+        |response| response.protocol_name = Some("unheard-of".into()),
+    ];
+    for spoil in spoil {
+        let mut rig = Rig::new(|_| {});
+        rig.feed(Input::Subscribe(topics(&["t"])));
+        rig.find();
+        let call = rig.expect("JoinGroup");
+        let kavka_group::GroupReply::JoinGroup(mut response) = joined(1, "leader", MEMBER) else { panic!() };
+        spoil(&mut response);
+        rig.reply(&call, kavka_group::GroupReply::JoinGroup(response));
+        assert!(rig.fatal().is_some());
+    }
+}

@@ -1,0 +1,228 @@
+//! What the leader of a generation does.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kavka_group::assignor::{Assignment, Assignor, GroupSubscription};
+use kavka_group::{Event, GroupErrorKind, GroupReply, Input, TopicInfo, TopicMap};
+use kavka_wire::ErrorCode;
+use kavka_wire::codec::{Message, Writer};
+use kavka_wire::messages::ConsumerProtocolSubscription;
+
+use crate::rig::*;
+
+fn subscribed(names: &[&str], rack: Option<&str>) -> Bytes {
+    let subscription = ConsumerProtocolSubscription {
+        topics: names.iter().map(|name| (*name).into()).collect(),
+        user_data: None,
+        owned_partitions: Vec::new(),
+        generation_id: -1,
+        rack_id: rack.map(Into::into),
+    };
+    let mut writer = Writer::new();
+    writer.raw(&3i16.to_be_bytes());
+    subscription.encode(&mut writer, 3).unwrap();
+    writer.into_bytes()
+}
+
+/// A leader of these members, its JoinGroup just answered.
+fn leads(members: &[(&str, Bytes)], metadata: &[(&str, i32)]) -> Rig {
+    let mut rig = Rig::new(|_| {});
+    rig.feed(Input::Metadata(map(metadata)));
+    rig.feed(Input::Subscribe(topics(&["t"])));
+    rig.find();
+    let call = rig.expect("JoinGroup");
+    rig.reply(&call, leading(1, "range", members));
+    rig
+}
+
+fn given(call: &Call) -> Vec<(String, usize)> {
+    sync_of(call).assignments.iter().map(|a| (a.member_id.to_string(), a.assignment.len())).collect()
+}
+
+#[test]
+fn the_leader_shares_the_topics_of_all_members() {
+    let members = [(MEMBER, subscribed(&["t"], None)), ("m-2", subscribed(&["u"], None))];
+    let mut rig = leads(&members, &[("t", 1), ("u", 2)]);
+    let sync = rig.expect("SyncGroup");
+    let expected = |partitions: &[_]| assignment(partitions).slice(2..);
+    let assignments = &sync_of(&sync).assignments;
+    assert_eq!(assignments[0].assignment.slice(2..), expected(&parts("t", &[0])));
+    assert_eq!(assignments[1].assignment.slice(2..), expected(&parts("u", &[0, 1])));
+    assert_eq!(sync_of(&sync).protocol_name.as_deref(), Some("range"));
+}
+
+#[test]
+fn the_leader_waits_for_the_metadata_of_topics_that_only_others_want() {
+    let members = [(MEMBER, subscribed(&["t"], None)), ("m-2", subscribed(&["u"], None))];
+    let mut rig = leads(&members, &[("t", 1)]);
+    rig.none("SyncGroup");
+    assert_eq!(rig.events(), [Event::WantMetadata { topics: topics(&["t", "u"]) }]);
+    rig.heartbeat(ErrorCode::NONE);
+    rig.feed(Input::Metadata(map(&[("t", 1), ("u", 2)])));
+    assert_eq!(given(&rig.expect("SyncGroup")).len(), 2);
+}
+
+#[test]
+fn a_topic_that_does_not_exist_is_not_waited_for() {
+    let members = [(MEMBER, subscribed(&["t", "gone"], None))];
+    let mut rig = leads(&members, &[("t", 1)]);
+    let mut metadata = TopicMap::new();
+    metadata.insert("t", TopicInfo { partitions: 1, racks: Vec::new() });
+    metadata.insert_missing("gone");
+    rig.feed(Input::Metadata(Arc::new(metadata)));
+    rig.expect("SyncGroup");
+}
+
+#[test]
+fn metadata_that_never_comes_does_not_stop_the_group() {
+    let members = [(MEMBER, subscribed(&["t", "u"], None))];
+    let mut rig = leads(&members, &[("t", 1)]);
+    rig.pass(ms(15_000));
+    let sync = rig.expect("SyncGroup");
+    rig.reply(&sync, synced(ErrorCode::NONE, assignment(&parts("t", &[0]))));
+    rig.events();
+    rig.feed(Input::Metadata(map(&[("t", 1), ("u", 4)])));
+    rig.revocation();
+}
+
+#[test]
+fn bytes_that_make_no_sense_cost_only_their_member() {
+    let members = [
+        (MEMBER, subscribed(&["t"], None)),
+        ("m-2", Bytes::from_static(&[0, 3, 0xff])),
+        ("m-3", Bytes::new()),
+    ];
+    let mut rig = leads(&members, &[("t", 3)]);
+    let sync = rig.expect("SyncGroup");
+    assert_eq!(sync_of(&sync).assignments.len(), 3);
+    assert_eq!(
+        sync_of(&sync).assignments[0].assignment.slice(2..),
+        assignment(&parts("t", &[0, 1, 2])).slice(2..)
+    );
+}
+
+/// A stable leader over t (2 partitions) and u (1), the latter wanted by another member.
+fn stable_leader(rack: Option<&str>) -> Rig {
+    let members = [(MEMBER, subscribed(&["t"], rack)), ("m-2", subscribed(&["u"], None))];
+    let mut rig = leads(&members, &[("t", 2), ("u", 1)]);
+    rig.give(&parts("t", &[0, 1]));
+    rig.events();
+    rig
+}
+
+#[test]
+fn the_leader_rejoins_when_partitions_are_added_to_any_topic_of_the_group() {
+    let mut rig = stable_leader(None);
+    rig.feed(Input::Metadata(map(&[("t", 2), ("u", 1), ("other", 9)])));
+    assert!(rig.events.is_empty(), "what nobody wants does not matter");
+    rig.feed(Input::Metadata(map(&[("t", 2), ("u", 2)])));
+    rig.revocation();
+}
+
+#[test]
+fn the_leader_rejoins_when_a_topic_disappears() {
+    let mut rig = stable_leader(None);
+    let mut metadata = TopicMap::new();
+    metadata.insert("t", TopicInfo { partitions: 2, racks: Vec::new() });
+    metadata.insert_missing("u");
+    rig.feed(Input::Metadata(Arc::new(metadata)));
+    rig.revocation();
+}
+
+#[test]
+fn a_follower_does_not_watch() {
+    let mut rig = Rig::stable(&[0], |_| {});
+    rig.feed(Input::Metadata(map(&[("t", 5)])));
+    assert!(rig.events.is_empty());
+}
+
+#[test]
+fn a_change_during_the_rebalance_is_seen_after_it() {
+    let members = [(MEMBER, subscribed(&["t"], None))];
+    let mut rig = leads(&members, &[("t", 2)]);
+    rig.feed(Input::Metadata(map(&[("t", 4)])));
+    rig.give(&parts("t", &[0, 1]));
+    rig.revocation();
+}
+
+fn racked(rack: &str) -> Arc<TopicMap> {
+    let racks = |rack: &str| vec![BTreeSet::from([Arc::from(rack)]), BTreeSet::from([Arc::from("r0")])];
+    let mut metadata = TopicMap::new();
+    metadata.insert("t", TopicInfo { partitions: 2, racks: racks(rack) });
+    metadata.insert("u", TopicInfo { partitions: 1, racks: Vec::new() });
+    Arc::new(metadata)
+}
+
+#[test]
+fn racks_are_watched_only_when_a_member_has_one() {
+    for (member, rejoins) in [(None, false), (Some("r1"), true)] {
+        let members = [(MEMBER, subscribed(&["t"], None)), ("m-2", subscribed(&["u"], member))];
+        let mut rig = Rig::new(|_| {});
+        rig.feed(Input::Metadata(racked("r1")));
+        rig.feed(Input::Subscribe(topics(&["t"])));
+        rig.find();
+        let call = rig.expect("JoinGroup");
+        rig.reply(&call, leading(1, "range", &members));
+        rig.give(&parts("t", &[0, 1]));
+        rig.events();
+        rig.feed(Input::Metadata(racked("r1")));
+        assert!(rig.events.is_empty());
+        rig.feed(Input::Metadata(racked("r2")));
+        assert_eq!(rig.events.is_empty(), !rejoins);
+    }
+}
+
+#[test]
+fn a_static_leader_that_came_back_does_not_share_again_but_watches() {
+    let mut rig = Rig::new(|config| config.instance_id = Some("i".into()));
+    rig.feed(Input::Metadata(map(&[("t", 2)])));
+    rig.feed(Input::Subscribe(topics(&["t"])));
+    rig.find();
+    let call = rig.expect("JoinGroup");
+    let GroupReply::JoinGroup(mut response) = leading(4, "range", &[(MEMBER, subscribed(&["t"], None))])
+    else {
+        panic!()
+    };
+    response.skip_assignment = true;
+    rig.reply(&call, GroupReply::JoinGroup(response));
+    assert!(sync_of(&rig.give(&parts("t", &[0, 1]))).assignments.is_empty());
+    rig.events();
+    rig.feed(Input::Metadata(map(&[("t", 3)])));
+    rig.revocation();
+}
+
+/// An assignor of a user's own that breaks a rule.
+#[derive(Debug)]
+struct Broken(fn() -> Assignment);
+
+impl Assignor for Broken {
+    fn name(&self) -> &str {
+        "range"
+    }
+
+    fn assign(&self, _: &GroupSubscription, _: &TopicMap) -> Assignment {
+        (self.0)()
+    }
+}
+
+#[test]
+fn an_assignor_that_breaks_the_rules_is_stopped() {
+    let broken: [fn() -> Assignment; 4] = [
+        || Assignment::from([(MEMBER.into(), parts("t", &[0, 0]))]),
+        || Assignment::from([("nobody".into(), parts("t", &[0]))]),
+        || Assignment::from([(MEMBER.into(), parts("t", &[9]))]),
+        || Assignment::from([(MEMBER.into(), parts("unwanted", &[0]))]),
+    ];
+    for assign in broken {
+        let mut rig = Rig::new(|config| config.assignors = vec![Arc::new(Broken(assign))]);
+        rig.feed(Input::Metadata(map(&[("t", 2)])));
+        rig.feed(Input::Subscribe(topics(&["t"])));
+        rig.find();
+        let call = rig.expect("JoinGroup");
+        rig.reply(&call, leading(1, "range", &[(MEMBER, subscribed(&["t"], None))]));
+        rig.none("SyncGroup");
+        assert_eq!(rig.fatal().unwrap().kind, GroupErrorKind::Configuration);
+    }
+}

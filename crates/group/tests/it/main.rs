@@ -1,0 +1,14 @@
+//! The group machine under a virtual clock: scripts, error tables, assignors, and a random walk against a model coordinator.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod assignors;
+mod commits;
+mod errors;
+mod join;
+mod leader;
+mod leave;
+mod offsets;
+mod rig;
+mod session;
+mod walk;

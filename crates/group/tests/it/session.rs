@@ -1,0 +1,224 @@
+//! Heartbeats, the session, lost answers, and coordinators that move or die.
+
+use kavka_group::{CallLane, CallTo, Event, Input};
+use kavka_wire::ErrorCode;
+
+use crate::rig::*;
+
+#[test]
+fn heartbeats_come_every_interval_and_one_at_a_time() {
+    let mut rig = Rig::stable(&[0], |_| {});
+    rig.pass(ms(2_999));
+    assert!(rig.calls.is_empty());
+    rig.pass(ms(1));
+    let call = rig.expect("Heartbeat");
+    assert_eq!(call.lane, CallLane::Group);
+    rig.pass(ms(20_000));
+    rig.none("Heartbeat");
+    rig.reply(&call, beat(ErrorCode::NONE));
+    rig.expect("Heartbeat");
+}
+
+#[test]
+fn answered_heartbeats_keep_the_session_for_ever() {
+    let mut rig = Rig::stable(&[0], |_| {});
+    for _ in 0..100 {
+        rig.heartbeat(ErrorCode::NONE);
+    }
+    assert!(rig.events.is_empty());
+}
+
+#[test]
+fn a_session_without_an_answer_ends_and_its_partitions_are_lost() {
+    let mut rig = Rig::stable(&[0, 1], |_| {});
+    rig.pass(ms(44_000));
+    assert!(rig.events.is_empty());
+    rig.pass(ms(1_001));
+    assert_eq!(rig.lost(), Some(parts("t", &[0, 1])));
+}
+
+#[test]
+fn a_dead_coordinator_ends_the_session_in_time() {
+    let mut rig = Rig::stable(&[0], |config| config.session_timeout = ms(5_000));
+    rig.pass(ms(3_000));
+    let call = rig.expect("Heartbeat");
+    rig.unreachable(&call);
+    for _ in 0..60 {
+        rig.pass(ms(50));
+        while let Some(call) = rig.take(|_| true) {
+            rig.unreachable(&call);
+        }
+    }
+    assert_eq!(rig.lost(), Some(parts("t", &[0])));
+}
+
+#[test]
+fn each_lost_answer_is_asked_for_again() {
+    let mut rig = Rig::new(|_| {});
+    rig.feed(Input::Subscribe(topics(&["t"])));
+    let call = rig.expect("FindCoordinator");
+    rig.unreachable(&call);
+    rig.pass(ms(200));
+    rig.find();
+    for name in ["JoinGroup", "SyncGroup", "Heartbeat", "OffsetCommit", "OffsetFetch"] {
+        if name == "Heartbeat" {
+            rig.follow();
+            rig.give(&parts("t", &[0]));
+            rig.pass(ms(3_000));
+        } else if name == "SyncGroup" {
+            rig.follow();
+        } else if name == "OffsetCommit" {
+            rig.commit(1, &[(tp("t", 0), 1)]);
+        } else if name == "OffsetFetch" {
+            rig.fetch(1, &parts("t", &[0]));
+        }
+        let call = rig.expect(name);
+        rig.unreachable(&call);
+        rig.pass(ms(1_500));
+        rig.find();
+        rig.pass(ms(1_500));
+        // A lost SyncGroup leads to a new JoinGroup, as its generation may be over.
+        let again = if name == "SyncGroup" { "JoinGroup" } else { name };
+        let call = rig.expect(again);
+        if name == "OffsetCommit" {
+            let reply = commit_reply(&call, ErrorCode::NONE);
+            rig.reply(&call, reply);
+        } else {
+            rig.calls.push_front(call);
+        }
+        if name == "Heartbeat" {
+            rig.heartbeat(ErrorCode::NONE);
+        }
+    }
+}
+
+#[test]
+fn join_waits_as_long_as_the_coordinator_may_park_it() {
+    let mut rig = Rig::new(|config| config.rebalance_timeout = ms(60_000));
+    rig.feed(Input::Subscribe(topics(&["t"])));
+    rig.find();
+    let call = rig.expect("JoinGroup");
+    assert_eq!((call.lane, call.timeout), (CallLane::Join, ms(65_000)));
+    assert_eq!((join_of(&call).session_timeout_ms, join_of(&call).rebalance_timeout_ms), (45_000, 60_000));
+    rig.pass(ms(59_000));
+    assert!(rig.calls.is_empty() && rig.events.is_empty(), "a parked join is alone, and needs no heartbeats");
+    rig.reply(&call, joined(1, "leader", MEMBER));
+    assert_eq!(rig.expect("SyncGroup").lane, CallLane::Join);
+    rig.pass(ms(3_000));
+    rig.expect("Heartbeat");
+}
+
+#[test]
+fn duplicate_and_unknown_answers_change_nothing() {
+    let mut rig = Rig::new(|_| {});
+    rig.feed(Input::Subscribe(topics(&["t"])));
+    let lookup = rig.find();
+    let join = rig.follow();
+    let sync = rig.give(&parts("t", &[0]));
+    rig.events();
+    rig.reply(&lookup, found(9));
+    rig.reply(&join, joined(77, MEMBER, MEMBER));
+    rig.reply(&sync, synced(ErrorCode::NONE, assignment(&parts("t", &[5]))));
+    rig.reply(&join, join_error(ErrorCode::FENCED_INSTANCE_ID, ""));
+    rig.unreachable(&sync);
+    assert!(rig.calls.is_empty() && rig.events.is_empty());
+}
+
+#[test]
+fn bad_news_of_an_old_coordinator_is_not_held_against_the_new_one() {
+    let mut rig = Rig::stable(&[0], |_| {});
+    rig.commit(1, &[(tp("t", 0), 1)]);
+    let commit = rig.expect("OffsetCommit");
+    rig.heartbeat(ErrorCode::NOT_COORDINATOR);
+    rig.pass(ms(130));
+    rig.node = 2;
+    rig.find();
+    rig.unreachable(&commit);
+    rig.pass(ms(300));
+    rig.none("FindCoordinator");
+    assert!(matches!(rig.expect("OffsetCommit").to, CallTo::Coordinator { node: 2, .. }));
+}
+
+#[test]
+fn a_sync_parked_at_a_coordinator_that_is_none_any_more_is_given_up() {
+    let mut rig = Rig::new(|_| {});
+    rig.feed(Input::Subscribe(topics(&["t"])));
+    rig.find();
+    rig.follow();
+    let parked = rig.expect("SyncGroup");
+    rig.heartbeat(ErrorCode::NOT_COORDINATOR);
+    rig.pass(ms(130));
+    rig.node = 2;
+    rig.find();
+    rig.pass(ms(130));
+    let call = rig.expect("JoinGroup");
+    assert!(matches!(call.to, CallTo::Coordinator { node: 2, .. }));
+    rig.reply(&parked, synced(ErrorCode::NONE, assignment(&parts("t", &[0]))));
+    assert_eq!(rig.assigned(), None, "late");
+}
+
+#[test]
+fn heartbeats_go_on_while_a_revocation_is_drained() {
+    let mut rig = Rig::stable(&[0], |_| {});
+    rig.heartbeat(ErrorCode::REBALANCE_IN_PROGRESS);
+    let (epoch, _) = rig.revocation();
+    for _ in 0..40 {
+        rig.heartbeat(ErrorCode::REBALANCE_IN_PROGRESS);
+    }
+    assert!(rig.events.is_empty() && rig.calls.is_empty());
+    rig.feed(Input::Released { epoch });
+    rig.expect("JoinGroup");
+}
+
+#[test]
+fn a_revocation_that_is_not_released_in_time_is_lost() {
+    let mut rig = Rig::stable(&[0], |config| config.rebalance_timeout = ms(20_000));
+    rig.heartbeat(ErrorCode::REBALANCE_IN_PROGRESS);
+    let Some(Event::Revoke { epoch, deadline, .. }) = rig.events().pop() else { panic!() };
+    assert_eq!(deadline, rig.now + ms(20_000));
+    for _ in 0..6 {
+        rig.heartbeat(ErrorCode::REBALANCE_IN_PROGRESS);
+    }
+    assert!(rig.events.is_empty());
+    rig.pass(ms(2_000));
+    assert_eq!(rig.lost(), Some(parts("t", &[0])));
+    rig.feed(Input::Released { epoch });
+    assert!(rig.events.is_empty());
+}
+
+#[test]
+fn a_membership_lost_while_a_revocation_is_drained_is_lost_whole() {
+    let mut rig = Rig::stable(&[0, 1], |_| {});
+    rig.heartbeat(ErrorCode::REBALANCE_IN_PROGRESS);
+    let (epoch, _) = rig.revocation();
+    rig.heartbeat(ErrorCode::UNKNOWN_MEMBER_ID);
+    assert_eq!(rig.lost(), Some(parts("t", &[0, 1])));
+    rig.follow();
+    rig.give(&parts("t", &[0]));
+    rig.events();
+    rig.feed(Input::Released { epoch });
+    rig.none("JoinGroup");
+    assert!(rig.events.is_empty(), "an answer to an old revocation does not touch the new assignment");
+}
+
+#[test]
+fn waking_early_or_twice_is_harmless() {
+    let mut rig = Rig::stable(&[0], |_| {});
+    for _ in 0..10 {
+        rig.feed(Input::Timeout);
+    }
+    assert!(rig.calls.is_empty() && rig.events.is_empty());
+}
+
+#[test]
+fn a_parked_join_longer_than_the_session_that_fails_does_not_lose_what_a_cooperative_member_has() {
+    let mut rig = Rig::stable(&[0], |config| config.assignors = vec![std::sync::Arc::new(Coop)]);
+    rig.heartbeat(ErrorCode::REBALANCE_IN_PROGRESS);
+    let call = rig.expect("JoinGroup");
+    rig.pass(ms(60_000));
+    rig.unreachable(&call);
+    assert_eq!(rig.lost(), None);
+    rig.pass(ms(300));
+    rig.find();
+    rig.expect("JoinGroup");
+}
