@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| kavka_group::fuzz::member(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| kavka_group::fuzz::member(data, std::time::Instant::now()));

@@ -99,6 +99,8 @@ pub struct Produce {
     /// The topic
     pub topic: String,
 
+    /// Where the cluster is
+
     #[command(flatten)]
     pub connection: Connection,
 
@@ -141,6 +143,8 @@ pub struct Consume {
     #[arg(required = true)]
     pub topics: Vec<String>,
 
+    /// Where the cluster is
+
     #[command(flatten)]
     pub connection: Connection,
 
@@ -177,6 +181,7 @@ pub enum From {
 /// `kavka topics`.
 #[derive(Debug, Clone, Args)]
 pub struct Topics {
+    /// What to do with them
     #[command(subcommand)]
     pub command: TopicsCommand,
 }
@@ -186,6 +191,7 @@ pub struct Topics {
 pub enum TopicsCommand {
     /// List topics with their partition counts
     List {
+        /// Where the cluster is
         #[command(flatten)]
         connection: Connection,
         /// Kafka's own topics too
@@ -197,6 +203,7 @@ pub enum TopicsCommand {
         /// The topics
         #[arg(required = true)]
         topics: Vec<String>,
+        /// Where the cluster is
         #[command(flatten)]
         connection: Connection,
     },
@@ -204,6 +211,7 @@ pub enum TopicsCommand {
     Create {
         /// Its name
         topic: String,
+        /// Where the cluster is
         #[command(flatten)]
         connection: Connection,
         /// How many partitions; the broker's default without it
@@ -221,6 +229,7 @@ pub enum TopicsCommand {
         /// The topics
         #[arg(required = true)]
         topics: Vec<String>,
+        /// Where the cluster is
         #[command(flatten)]
         connection: Connection,
     },

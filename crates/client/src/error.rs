@@ -116,10 +116,6 @@ impl Error {
         self.with(|inner| inner.place.offset = Some(offset))
     }
 
-    pub(crate) fn of_kind(self, kind: ErrorKind) -> Self {
-        self.with(|inner| inner.kind = kind)
-    }
-
     pub(crate) fn on_broker(self, broker: i32) -> Self {
         self.with(|inner| inner.place.broker = Some(broker))
     }

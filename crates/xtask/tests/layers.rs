@@ -17,13 +17,12 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("kavka-client", &["kavka-wire", "kavka-net", "kavka-group"], &["kavka-testbroker"]),
     ("kavka", &["kavka-client", "kavka-testbroker"], &[]),
     ("kavka-cli", &["kavka", "kavka-testbroker"], &[]),
-    (
-        "kavka-tests",
-        &[],
-        &["kavka", "kavka-client", "kavka-group", "kavka-net", "kavka-testbroker", "kavka-wire"],
-    ),
+    ("kavka-tests", EVERYTHING, EVERYTHING),
     ("xtask", &[], &[]),
 ];
+
+const EVERYTHING: &[&str] =
+    &["kavka", "kavka-cli", "kavka-client", "kavka-group", "kavka-net", "kavka-testbroker", "kavka-wire"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -96,6 +95,9 @@ fn rust_files(dir: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in entries {
         let path = entry.unwrap().path();
+        if path.is_dir() && path.ends_with("tests") {
+            continue;
+        }
         if path.is_dir() {
             files.extend(rust_files(&path));
         } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("tests.rs") {

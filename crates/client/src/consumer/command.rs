@@ -93,6 +93,8 @@ pub(super) enum Control {
 
 /// To the consumer, in the order in which they are to take effect.
 #[derive(Debug)]
+// Nearly all are records; a box would be an allocation for each.
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Item {
     Records(Chunk),
     /// The partition now stands here, not by reading.

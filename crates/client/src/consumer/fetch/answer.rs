@@ -224,8 +224,6 @@ impl Fetcher {
                 fetch_offset: asked.offset,
                 next_offset,
                 high_watermark: data.high_watermark,
-                last_stable_offset: data.last_stable_offset,
-                log_start_offset: data.log_start_offset,
                 aborted,
                 answer_bytes: whole.record_bytes,
                 charge: Charge::new(&retained, &cursor.gauges, len),

@@ -251,8 +251,6 @@ pub(crate) struct Fetched {
     /// The position after the last batch, also when its last records are not there any more.
     pub(crate) next_offset: i64,
     pub(crate) high_watermark: i64,
-    pub(crate) last_stable_offset: i64,
-    pub(crate) log_start_offset: i64,
     /// Aborted transactions as (producer id, first offset), sorted by first offset. Empty unless `read_committed`.
     pub(crate) aborted: Vec<(i64, i64)>,
     /// All record bytes of the answer that `records` is a slice of, and keeps in memory.

@@ -71,11 +71,6 @@ impl Broker {
         }
     }
 
-    /// Whether it may be asked something now.
-    pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.not_before.is_none_or(|at| at <= now)
-    }
-
     /// Postpones the next request to it, if that is not postponed further already.
     pub(super) fn hold_until(&mut self, until: Instant) {
         self.not_before = Some(self.not_before.map_or(until, |at| at.max(until)));

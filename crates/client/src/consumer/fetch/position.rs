@@ -139,10 +139,6 @@ impl Cursor {
         }
     }
 
-    pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.retry_at.is_none_or(|at| at <= now)
-    }
-
     /// Takes over who leads. False when that is older than what is known, or the same.
     pub(super) fn adopt_leader(&mut self, leader: Option<i32>, epoch: i32) -> bool {
         let older = epoch >= 0 && epoch < self.leader_epoch;

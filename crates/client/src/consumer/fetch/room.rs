@@ -79,6 +79,7 @@ impl PartitionGauges {
     }
 
     /// The log start offset of the newest answer, -1 before the first.
+    #[cfg(test)]
     pub(crate) fn log_start_offset(&self) -> i64 {
         self.log_start_offset.load(SeqCst)
     }
@@ -118,6 +119,7 @@ impl Charge {
     }
 
     /// The bytes counted.
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
