@@ -104,7 +104,7 @@ pub struct Produce {
     #[command(flatten)]
     pub connection: Connection,
 
-    /// Lines are KEY<separator>VALUE; a line without it has no key
+    /// A line is a key, this text, and a value; a line without it has no key
     #[arg(long)]
     pub key_separator: Option<String>,
 

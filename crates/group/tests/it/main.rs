@@ -5,9 +5,11 @@
 mod assignors;
 mod commits;
 mod errors;
+mod errors_offsets;
 mod join;
 mod leader;
 mod leave;
+mod model;
 mod offsets;
 mod rig;
 mod session;
