@@ -93,6 +93,11 @@ impl Config {
             seed: 0,
         }
     }
+
+    /// How long a JoinGroup may be parked before it is asked whether its coordinator still is one.
+    pub(crate) fn doubt(&self) -> Duration {
+        self.session_timeout.min(self.request_timeout)
+    }
 }
 
 /// Names a request until its answer.

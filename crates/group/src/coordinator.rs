@@ -22,7 +22,8 @@ use crate::{GroupError, GroupErrorKind};
 enum State {
     Unknown { retry_at: Option<Instant> },
     Finding { token: Token },
-    Known { to: CallTo },
+    /// While `check` is on its way, it is asked whether that is still so.
+    Known { to: CallTo, check: Option<Token> },
 }
 
 /// Counts the coordinators that were found, so that bad news of an old one is not held against a new one.
@@ -45,7 +46,7 @@ impl Coordinator {
     /// The coordinator, if it is known.
     pub(crate) fn known(&self) -> Option<(&CallTo, Term)> {
         match &self.state {
-            State::Known { to } => Some((to, self.term)),
+            State::Known { to, .. } => Some((to, self.term)),
             _ => None,
         }
     }
@@ -55,9 +56,15 @@ impl Coordinator {
         if !matches!(self.state, State::Unknown { retry_at } if retry_at.is_none_or(|at| at <= now)) {
             return;
         }
-        let request = GroupRequest::FindCoordinator(FindCoordinator { group_id: config.group_id.clone() });
-        let token = out.call(CallTo::Any, CallLane::General, request, i16::MAX, config.request_timeout);
-        self.state = State::Finding { token };
+        self.state = State::Finding { token: lookup(config, out) };
+    }
+
+    /// Asks whether the coordinator that is known still is the one, and goes on with it meanwhile. A broker that hangs answers
+    /// nothing, not even that another one took over.
+    pub(crate) fn check(&mut self, config: &Config, out: &mut Outbox) {
+        if let State::Known { check: check @ None, .. } = &mut self.state {
+            *check = Some(lookup(config, out));
+        }
     }
 
     /// When [`find`](Self::find) may go on.
@@ -88,18 +95,28 @@ impl Coordinator {
         group_id: &str,
         result: Result<FindCoordinatorResponse, CallError>,
     ) -> Result<(), GroupError> {
+        if let State::Known { to, check } = &mut self.state
+            && check.take_if(|awaited| *awaited == token).is_some()
+        {
+            // Without an answer that names another one, what is known stays known.
+            if let Ok(Some(found)) = result.map(|response| entry(response, group_id))
+                && let Some(other) = address(&found).filter(|other| other != to)
+            {
+                *to = other;
+                self.term = Term(self.term.0 + 1);
+            }
+            return Ok(());
+        }
         if !matches!(self.state, State::Finding { token: awaited } if awaited == token) {
             return Ok(());
         }
         self.state = State::Unknown { retry_at: None };
         let what = || Arc::<str>::from(format!("the coordinator of group {group_id} cannot be found"));
         match result.map(|response| entry(response, group_id)) {
-            Ok(Some((ErrorCode::NONE, node, host, port))) if !host.is_empty() && node >= 0 => {
-                let Ok(port) = u16::try_from(port) else {
-                    return Err(GroupError::new(GroupErrorKind::Protocol, what()));
-                };
+            Ok(Some(found)) if found.0 == ErrorCode::NONE && !found.2.is_empty() && found.1 >= 0 => {
+                let to = address(&found).ok_or_else(|| GroupError::new(GroupErrorKind::Protocol, what()))?;
                 self.term = Term(self.term.0 + 1);
-                self.state = State::Known { to: CallTo::Coordinator { node, host: (&*host).into(), port } };
+                self.state = State::Known { to, check: None };
                 Ok(())
             }
             Ok(Some((code, ..))) if !code.is_retriable() && code != ErrorCode::NONE => {
@@ -113,6 +130,18 @@ impl Coordinator {
             Err(CallError::Impossible(why)) => Err(GroupError::new(GroupErrorKind::Unsupported, why)),
         }
     }
+}
+
+fn lookup(config: &Config, out: &mut Outbox) -> Token {
+    let request = GroupRequest::FindCoordinator(FindCoordinator { group_id: config.group_id.clone() });
+    out.call(CallTo::Any, CallLane::General, request, i16::MAX, config.request_timeout)
+}
+
+/// Where an answer leads, if it leads anywhere.
+fn address((code, node, host, port): &(ErrorCode, i32, ByteString, i32)) -> Option<CallTo> {
+    let port = u16::try_from(*port).ok()?;
+    let leads = *code == ErrorCode::NONE && *node >= 0 && !host.is_empty();
+    leads.then(|| CallTo::Coordinator { node: *node, host: (&**host).into(), port })
 }
 
 /// The answer for one group, in whichever form the version has.

@@ -90,6 +90,7 @@ fn answer(source: &mut Source<'_>, request: &GroupRequest) -> Result<GroupReply,
 }
 
 /// Runs one group on what the bytes say, from `start` on.
+#[inline]
 pub fn member(data: &[u8], start: Instant) {
     let mut source = Source(data);
     let mut config = Config::new("g");

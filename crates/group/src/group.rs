@@ -204,6 +204,9 @@ impl Group {
             self.coordinator.find(now, &self.config, &mut self.out);
         }
         let Self { config, out, coordinator, member, commits, fetches, .. } = self;
+        if member.doubts(now, config) {
+            coordinator.check(config, out);
+        }
         if let Some((to, term)) = coordinator.known() {
             if let Some(identity) = member.identity() {
                 commits.advance(now, to, term, identity, config, out);

@@ -8,6 +8,8 @@ use crate::messages::{all_messages, recode};
 
 /// Reads and writes one message: two bytes choose which and in which version, the rest is its encoding. What was read once
 /// must be written, and read again, the same.
+// Inline, so that the code of every message is made only where this is called.
+#[inline]
 pub fn messages(data: &[u8]) {
     let [which, version, ref bytes @ ..] = *data else { return };
     let known = all_messages();

@@ -3,6 +3,9 @@
 //! Works per wire batch and runs on the task that asks for records. Small wire batches are handed out together: as a view over
 //! what was fetched when they are not compressed, else unpacked one behind the other into one buffer of the same form.
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 use std::sync::Arc;
 

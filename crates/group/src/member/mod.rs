@@ -50,6 +50,8 @@ pub(crate) struct Member {
     epoch: Epoch,
     /// Why to rejoin as soon as the state allows it.
     rejoin: Option<Arc<str>>,
+    /// Where the last JoinGroup went, and when to ask whether that is still the coordinator if it stays parked.
+    parked: Option<(CallTo, Instant)>,
     /// What the next JoinGroup gives as its reason.
     reason: Option<Arc<str>>,
     heart: Heart,
@@ -75,6 +77,7 @@ impl Member {
             owned: BTreeMap::new(),
             epoch: Epoch(0),
             rejoin: None,
+            parked: None,
             reason: None,
             heart: Heart::default(),
             watch: None,
@@ -349,8 +352,18 @@ impl Member {
             // The coordinator that parked it may never answer.
             self.state = State::Joining { due: Due::Now };
         }
+        if matches!(self.state, State::Joining { due: Due::Sent(..) })
+            && self.parked.as_ref().is_some_and(|(asked, _)| asked != to)
+        {
+            // Another broker took over without the old one having said so. The old one needed no heartbeat meanwhile.
+            if self.generation >= 0 {
+                self.heart.alive(now, config);
+            }
+            self.state = State::Joining { due: Due::Now };
+        }
         match &self.state {
             State::Joining { due } if due.is_due(now) && self.leave.is_none() => {
+                self.parked = Some((to.clone(), now + config.doubt()));
                 self.send_join(to, term, config, out)
             }
             State::Assigning { ready: Some(_), .. } => self.send_sync(to, term, config, out),
@@ -360,6 +373,16 @@ impl Member {
             let identity = Identity { generation: self.generation, member_id: self.member_id.clone() };
             self.heart.send(now, &identity, to, term, config, out);
         }
+    }
+
+    /// Whether to ask who the coordinator is now. A JoinGroup may be parked for the whole rebalance timeout, and no heartbeat shows
+    /// meanwhile whether the coordinator lives.
+    pub(crate) fn doubts(&mut self, now: Instant, config: &Config) -> bool {
+        if !matches!(self.state, State::Joining { due: Due::Sent(..) }) {
+            return false;
+        }
+        let due = self.parked.as_mut().filter(|(_, at)| *at <= now);
+        due.map(|(_, at)| *at = now + config.doubt()).is_some()
     }
 
     /// Whether the coordinator expects heartbeats: not while it parks a JoinGroup of ours.
@@ -392,6 +415,7 @@ impl Member {
             State::Assigning { until, ready: None, .. } => Some(*until),
             State::Revoking { deadline, .. } if self.leave.is_none() => Some(*deadline),
             State::Leaving { until, .. } => Some(*until),
+            State::Joining { due: Due::Sent(..) } => self.parked.as_ref().map(|(_, at)| *at),
             _ => None,
         };
         session.into_iter().chain(assigning).min()

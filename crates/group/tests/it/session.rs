@@ -100,8 +100,12 @@ fn join_waits_as_long_as_the_coordinator_may_park_it() {
     let call = rig.expect("JoinGroup");
     assert_eq!((call.lane, call.timeout), (CallLane::Join, ms(65_000)));
     assert_eq!((join_of(&call).session_timeout_ms, join_of(&call).rebalance_timeout_ms), (45_000, 60_000));
-    rig.pass(ms(59_000));
+    rig.pass(ms(29_000));
     assert!(rig.calls.is_empty() && rig.events.is_empty(), "a parked join is alone, and needs no heartbeats");
+    rig.pass(ms(1_000));
+    rig.find();
+    rig.pass(ms(29_000));
+    assert!(rig.calls.is_empty() && rig.events.is_empty(), "it is the coordinator still, so the wait goes on");
     rig.reply(&call, joined(1, "leader", MEMBER));
     assert_eq!(rig.expect("SyncGroup").lane, CallLane::Join);
     rig.pass(ms(3_000));
@@ -155,6 +159,36 @@ fn a_sync_parked_at_a_coordinator_that_is_none_any_more_is_given_up() {
     assert!(matches!(call.to, CallTo::Coordinator { node: 2, .. }));
     rig.reply(&parked, synced(ErrorCode::NONE, assignment(&parts("t", &[0]))));
     assert_eq!(rig.assigned(), None, "late");
+}
+
+#[test]
+fn a_join_parked_at_a_broker_that_hangs_while_another_takes_over_is_given_up() {
+    let mut rig = Rig::stable(&[0], |config| config.assignors = vec![std::sync::Arc::new(Coop)]);
+    rig.heartbeat(ErrorCode::REBALANCE_IN_PROGRESS);
+    let parked = rig.expect("JoinGroup");
+    // Nobody knows better yet, or nobody answers.
+    rig.pass(ms(30_000));
+    rig.find();
+    rig.pass(ms(30_000));
+    let call = rig.expect("FindCoordinator");
+    rig.unreachable(&call);
+    rig.none("JoinGroup");
+    rig.pass(ms(30_000));
+    let call = rig.expect("FindCoordinator");
+    rig.reply(&call, looked_up(ErrorCode::COORDINATOR_NOT_AVAILABLE, -1));
+    rig.none("JoinGroup");
+    rig.pass(ms(30_000));
+    rig.node = 2;
+    rig.find();
+    let call = rig.expect("JoinGroup");
+    assert!(matches!(call.to, CallTo::Coordinator { node: 2, .. }));
+    assert_eq!(&*join_of(&call).member_id, MEMBER);
+    rig.reply(&parked, joined(7, "leader", MEMBER));
+    rig.none("SyncGroup");
+    assert!(rig.events().is_empty(), "neither the wait nor the late answer costs a partition");
+    rig.reply(&call, joined(2, "leader", MEMBER));
+    rig.give(&parts("t", &[0]));
+    rig.heartbeat(ErrorCode::NONE);
 }
 
 #[test]
@@ -216,7 +250,9 @@ fn a_parked_join_longer_than_the_session_that_fails_does_not_lose_what_a_coopera
     rig.heartbeat(ErrorCode::REBALANCE_IN_PROGRESS);
     let call = rig.expect("JoinGroup");
     rig.pass(ms(60_000));
+    let doubt = rig.expect("FindCoordinator");
     rig.unreachable(&call);
+    rig.unreachable(&doubt);
     assert_eq!(rig.lost(), None);
     rig.pass(ms(300));
     rig.find();

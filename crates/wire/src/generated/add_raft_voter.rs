@@ -24,6 +24,7 @@ pub struct AddRaftVoterRequest {
 }
 
 impl Default for AddRaftVoterRequest {
+    #[inline]
     fn default() -> Self {
         AddRaftVoterRequest {
             cluster_id: Some(Default::default()),
@@ -143,6 +144,7 @@ pub struct AddRaftVoterResponse {
 }
 
 impl Default for AddRaftVoterResponse {
+    #[inline]
     fn default() -> Self {
         AddRaftVoterResponse {
             throttle_time_ms: Default::default(),

@@ -90,6 +90,7 @@ pub struct RequestEntityData {
 }
 
 impl Default for RequestEntityData {
+    #[inline]
     fn default() -> Self {
         RequestEntityData {
             entity_type: Default::default(),
@@ -228,6 +229,7 @@ pub struct ResponseEntryData {
 }
 
 impl Default for ResponseEntryData {
+    #[inline]
     fn default() -> Self {
         ResponseEntryData {
             error_code: Default::default(),
@@ -278,6 +280,7 @@ pub struct ResponseEntityData {
 }
 
 impl Default for ResponseEntityData {
+    #[inline]
     fn default() -> Self {
         ResponseEntityData {
             entity_type: Default::default(),

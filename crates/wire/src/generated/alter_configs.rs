@@ -94,6 +94,7 @@ pub struct AlterableConfig {
 }
 
 impl Default for AlterableConfig {
+    #[inline]
     fn default() -> Self {
         AlterableConfig {
             name: Default::default(),
@@ -193,6 +194,7 @@ pub struct AlterConfigsResourceResponse {
 }
 
 impl Default for AlterConfigsResourceResponse {
+    #[inline]
     fn default() -> Self {
         AlterConfigsResourceResponse {
             error_code: Default::default(),

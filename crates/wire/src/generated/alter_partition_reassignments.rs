@@ -18,6 +18,7 @@ pub struct AlterPartitionReassignmentsRequest {
 }
 
 impl Default for AlterPartitionReassignmentsRequest {
+    #[inline]
     fn default() -> Self {
         AlterPartitionReassignmentsRequest {
             timeout_ms: 60000,
@@ -170,6 +171,7 @@ pub struct AlterPartitionReassignmentsResponse {
 }
 
 impl Default for AlterPartitionReassignmentsResponse {
+    #[inline]
     fn default() -> Self {
         AlterPartitionReassignmentsResponse {
             throttle_time_ms: Default::default(),
@@ -269,6 +271,7 @@ pub struct ReassignablePartitionResponse {
 }
 
 impl Default for ReassignablePartitionResponse {
+    #[inline]
     fn default() -> Self {
         ReassignablePartitionResponse {
             partition_index: Default::default(),

@@ -190,6 +190,7 @@ pub struct AlterUserScramCredentialsResult {
 }
 
 impl Default for AlterUserScramCredentialsResult {
+    #[inline]
     fn default() -> Self {
         AlterUserScramCredentialsResult {
             user: Default::default(),

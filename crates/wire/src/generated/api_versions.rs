@@ -20,6 +20,7 @@ pub struct ApiVersionsRequest {
 }
 
 impl Default for ApiVersionsRequest {
+    #[inline]
     fn default() -> Self {
         ApiVersionsRequest {
             client_software_name: Default::default(),
@@ -110,6 +111,7 @@ pub struct ApiVersionsResponse {
 }
 
 impl Default for ApiVersionsResponse {
+    #[inline]
     fn default() -> Self {
         ApiVersionsResponse {
             error_code: Default::default(),

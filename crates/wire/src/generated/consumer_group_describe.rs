@@ -115,6 +115,7 @@ pub struct DescribedGroup {
 }
 
 impl Default for DescribedGroup {
+    #[inline]
     fn default() -> Self {
         DescribedGroup {
             error_code: Default::default(),
@@ -201,6 +202,7 @@ pub struct Member {
 }
 
 impl Default for Member {
+    #[inline]
     fn default() -> Self {
         Member {
             member_id: Default::default(),

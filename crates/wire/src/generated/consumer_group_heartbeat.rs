@@ -32,6 +32,7 @@ pub struct ConsumerGroupHeartbeatRequest {
 }
 
 impl Default for ConsumerGroupHeartbeatRequest {
+    #[inline]
     fn default() -> Self {
         ConsumerGroupHeartbeatRequest {
             group_id: Default::default(),

@@ -21,6 +21,7 @@ pub struct ConsumerProtocolSubscription {
 }
 
 impl Default for ConsumerProtocolSubscription {
+    #[inline]
     fn default() -> Self {
         ConsumerProtocolSubscription {
             topics: Default::default(),

@@ -59,6 +59,7 @@ pub struct AclCreation {
 }
 
 impl Default for AclCreation {
+    #[inline]
     fn default() -> Self {
         AclCreation {
             resource_type: Default::default(),
@@ -169,6 +170,7 @@ pub struct AclCreationResult {
 }
 
 impl Default for AclCreationResult {
+    #[inline]
     fn default() -> Self {
         AclCreationResult {
             error_code: Default::default(),

@@ -21,6 +21,7 @@ pub struct CreateDelegationTokenRequest {
 }
 
 impl Default for CreateDelegationTokenRequest {
+    #[inline]
     fn default() -> Self {
         CreateDelegationTokenRequest {
             owner_principal_type: Some(Default::default()),

@@ -59,6 +59,7 @@ pub struct CreatePartitionsTopic {
 }
 
 impl Default for CreatePartitionsTopic {
+    #[inline]
     fn default() -> Self {
         CreatePartitionsTopic {
             name: Default::default(),

@@ -18,6 +18,7 @@ pub struct CreateTopicsRequest {
 }
 
 impl Default for CreateTopicsRequest {
+    #[inline]
     fn default() -> Self {
         CreateTopicsRequest {
             topics: Default::default(),
@@ -154,6 +155,7 @@ pub struct CreatableTopicConfig {
 }
 
 impl Default for CreatableTopicConfig {
+    #[inline]
     fn default() -> Self {
         CreatableTopicConfig {
             name: Default::default(),
@@ -261,6 +263,7 @@ pub struct CreatableTopicResult {
 }
 
 impl Default for CreatableTopicResult {
+    #[inline]
     fn default() -> Self {
         CreatableTopicResult {
             name: Default::default(),
@@ -356,6 +359,7 @@ pub struct CreatableTopicConfigs {
 }
 
 impl Default for CreatableTopicConfigs {
+    #[inline]
     fn default() -> Self {
         CreatableTopicConfigs {
             name: Default::default(),

@@ -59,6 +59,7 @@ pub struct DeleteAclsFilter {
 }
 
 impl Default for DeleteAclsFilter {
+    #[inline]
     fn default() -> Self {
         DeleteAclsFilter {
             resource_type_filter: Default::default(),
@@ -171,6 +172,7 @@ pub struct DeleteAclsFilterResult {
 }
 
 impl Default for DeleteAclsFilterResult {
+    #[inline]
     fn default() -> Self {
         DeleteAclsFilterResult {
             error_code: Default::default(),
@@ -235,6 +237,7 @@ pub struct DeleteAclsMatchingAcl {
 }
 
 impl Default for DeleteAclsMatchingAcl {
+    #[inline]
     fn default() -> Self {
         DeleteAclsMatchingAcl {
             error_code: Default::default(),

@@ -168,6 +168,7 @@ pub struct DeletableTopicResult {
 }
 
 impl Default for DeletableTopicResult {
+    #[inline]
     fn default() -> Self {
         DeletableTopicResult {
             name: Some(Default::default()),

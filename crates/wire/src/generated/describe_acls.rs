@@ -26,6 +26,7 @@ pub struct DescribeAclsRequest {
 }
 
 impl Default for DescribeAclsRequest {
+    #[inline]
     fn default() -> Self {
         DescribeAclsRequest {
             resource_type_filter: Default::default(),
@@ -103,6 +104,7 @@ pub struct DescribeAclsResponse {
 }
 
 impl Default for DescribeAclsResponse {
+    #[inline]
     fn default() -> Self {
         DescribeAclsResponse {
             throttle_time_ms: Default::default(),
@@ -160,6 +162,7 @@ pub struct DescribeAclsResource {
 }
 
 impl Default for DescribeAclsResource {
+    #[inline]
     fn default() -> Self {
         DescribeAclsResource {
             resource_type: Default::default(),

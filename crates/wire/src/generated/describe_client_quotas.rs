@@ -55,6 +55,7 @@ pub struct ComponentData {
 }
 
 impl Default for ComponentData {
+    #[inline]
     fn default() -> Self {
         ComponentData {
             entity_type: Default::default(),
@@ -120,6 +121,7 @@ pub struct DescribeClientQuotasResponse {
 }
 
 impl Default for DescribeClientQuotasResponse {
+    #[inline]
     fn default() -> Self {
         DescribeClientQuotasResponse {
             throttle_time_ms: Default::default(),
@@ -210,6 +212,7 @@ pub struct EntityData {
 }
 
 impl Default for EntityData {
+    #[inline]
     fn default() -> Self {
         EntityData {
             entity_type: Default::default(),

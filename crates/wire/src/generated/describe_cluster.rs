@@ -18,6 +18,7 @@ pub struct DescribeClusterRequest {
 }
 
 impl Default for DescribeClusterRequest {
+    #[inline]
     fn default() -> Self {
         DescribeClusterRequest {
             include_cluster_authorized_operations: Default::default(),
@@ -108,6 +109,7 @@ pub struct DescribeClusterResponse {
 }
 
 impl Default for DescribeClusterResponse {
+    #[inline]
     fn default() -> Self {
         DescribeClusterResponse {
             throttle_time_ms: Default::default(),

@@ -65,6 +65,7 @@ pub struct DescribeConfigsResource {
 }
 
 impl Default for DescribeConfigsResource {
+    #[inline]
     fn default() -> Self {
         DescribeConfigsResource {
             resource_type: Default::default(),
@@ -169,6 +170,7 @@ pub struct DescribeConfigsResult {
 }
 
 impl Default for DescribeConfigsResult {
+    #[inline]
     fn default() -> Self {
         DescribeConfigsResult {
             error_code: Default::default(),
@@ -237,6 +239,7 @@ pub struct DescribeConfigsResourceResult {
 }
 
 impl Default for DescribeConfigsResourceResult {
+    #[inline]
     fn default() -> Self {
         DescribeConfigsResourceResult {
             name: Default::default(),
@@ -312,6 +315,7 @@ pub struct DescribeConfigsSynonym {
 }
 
 impl Default for DescribeConfigsSynonym {
+    #[inline]
     fn default() -> Self {
         DescribeConfigsSynonym {
             name: Default::default(),

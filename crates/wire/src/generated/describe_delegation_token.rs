@@ -15,6 +15,7 @@ pub struct DescribeDelegationTokenRequest {
 }
 
 impl Default for DescribeDelegationTokenRequest {
+    #[inline]
     fn default() -> Self {
         DescribeDelegationTokenRequest {
             owners: Some(Default::default()),

@@ -14,6 +14,7 @@ pub struct DescribeLogDirsRequest {
 }
 
 impl Default for DescribeLogDirsRequest {
+    #[inline]
     fn default() -> Self {
         DescribeLogDirsRequest {
             topics: Some(Default::default()),
@@ -159,6 +160,7 @@ pub struct DescribeLogDirsResult {
 }
 
 impl Default for DescribeLogDirsResult {
+    #[inline]
     fn default() -> Self {
         DescribeLogDirsResult {
             error_code: Default::default(),

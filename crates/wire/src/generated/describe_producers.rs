@@ -224,6 +224,7 @@ pub struct ProducerState {
 }
 
 impl Default for ProducerState {
+    #[inline]
     fn default() -> Self {
         ProducerState {
             producer_id: Default::default(),

@@ -134,6 +134,7 @@ pub struct DescribeQuorumResponse {
 }
 
 impl Default for DescribeQuorumResponse {
+    #[inline]
     fn default() -> Self {
         DescribeQuorumResponse {
             error_code: Default::default(),
@@ -246,6 +247,7 @@ pub struct ResponsePartitionData {
 }
 
 impl Default for ResponsePartitionData {
+    #[inline]
     fn default() -> Self {
         ResponsePartitionData {
             partition_index: Default::default(),
@@ -429,6 +431,7 @@ pub struct ReplicaState {
 }
 
 impl Default for ReplicaState {
+    #[inline]
     fn default() -> Self {
         ReplicaState {
             replica_id: Default::default(),

@@ -49,6 +49,7 @@ pub struct DescribeShareGroupOffsetsRequestGroup {
 }
 
 impl Default for DescribeShareGroupOffsetsRequestGroup {
+    #[inline]
     fn default() -> Self {
         DescribeShareGroupOffsetsRequestGroup {
             group_id: Default::default(),
@@ -275,6 +276,7 @@ pub struct DescribeShareGroupOffsetsResponsePartition {
 }
 
 impl Default for DescribeShareGroupOffsetsResponsePartition {
+    #[inline]
     fn default() -> Self {
         DescribeShareGroupOffsetsResponsePartition {
             partition_index: Default::default(),

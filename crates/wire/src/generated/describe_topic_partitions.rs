@@ -18,6 +18,7 @@ pub struct DescribeTopicPartitionsRequest {
 }
 
 impl Default for DescribeTopicPartitionsRequest {
+    #[inline]
     fn default() -> Self {
         DescribeTopicPartitionsRequest {
             topics: Default::default(),
@@ -198,6 +199,7 @@ pub struct DescribeTopicPartitionsResponseTopic {
 }
 
 impl Default for DescribeTopicPartitionsResponseTopic {
+    #[inline]
     fn default() -> Self {
         DescribeTopicPartitionsResponseTopic {
             error_code: Default::default(),
@@ -271,6 +273,7 @@ pub struct DescribeTopicPartitionsResponsePartition {
 }
 
 impl Default for DescribeTopicPartitionsResponsePartition {
+    #[inline]
     fn default() -> Self {
         DescribeTopicPartitionsResponsePartition {
             error_code: Default::default(),

@@ -14,6 +14,7 @@ pub struct DescribeUserScramCredentialsRequest {
 }
 
 impl Default for DescribeUserScramCredentialsRequest {
+    #[inline]
     fn default() -> Self {
         DescribeUserScramCredentialsRequest {
             users: Some(Default::default()),
@@ -106,6 +107,7 @@ pub struct DescribeUserScramCredentialsResponse {
 }
 
 impl Default for DescribeUserScramCredentialsResponse {
+    #[inline]
     fn default() -> Self {
         DescribeUserScramCredentialsResponse {
             throttle_time_ms: Default::default(),
@@ -163,6 +165,7 @@ pub struct DescribeUserScramCredentialsResult {
 }
 
 impl Default for DescribeUserScramCredentialsResult {
+    #[inline]
     fn default() -> Self {
         DescribeUserScramCredentialsResult {
             user: Default::default(),

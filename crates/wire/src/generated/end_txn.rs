@@ -76,6 +76,7 @@ pub struct EndTxnResponse {
 }
 
 impl Default for EndTxnResponse {
+    #[inline]
     fn default() -> Self {
         EndTxnResponse {
             throttle_time_ms: Default::default(),

@@ -37,6 +37,7 @@ pub struct FetchRequest {
 }
 
 impl Default for FetchRequest {
+    #[inline]
     fn default() -> Self {
         FetchRequest {
             cluster_id: Default::default(),
@@ -152,6 +153,7 @@ pub struct ReplicaState {
 }
 
 impl Default for ReplicaState {
+    #[inline]
     fn default() -> Self {
         ReplicaState { replica_id: -1, replica_epoch: -1, unknown_tagged_fields: TaggedFields::default() }
     }
@@ -268,6 +270,7 @@ pub struct FetchPartition {
 }
 
 impl Default for FetchPartition {
+    #[inline]
     fn default() -> Self {
         FetchPartition {
             partition: Default::default(),
@@ -561,6 +564,7 @@ pub struct PartitionData {
 }
 
 impl Default for PartitionData {
+    #[inline]
     fn default() -> Self {
         PartitionData {
             partition_index: Default::default(),
@@ -679,6 +683,7 @@ pub struct EpochEndOffset {
 }
 
 impl Default for EpochEndOffset {
+    #[inline]
     fn default() -> Self {
         EpochEndOffset { epoch: -1, end_offset: -1, unknown_tagged_fields: TaggedFields::default() }
     }
@@ -734,6 +739,7 @@ pub struct LeaderIdAndEpoch {
 }
 
 impl Default for LeaderIdAndEpoch {
+    #[inline]
     fn default() -> Self {
         LeaderIdAndEpoch { leader_id: -1, leader_epoch: -1, unknown_tagged_fields: TaggedFields::default() }
     }
@@ -789,6 +795,7 @@ pub struct SnapshotId {
 }
 
 impl Default for SnapshotId {
+    #[inline]
     fn default() -> Self {
         SnapshotId { end_offset: -1, epoch: -1, unknown_tagged_fields: TaggedFields::default() }
     }

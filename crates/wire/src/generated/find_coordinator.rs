@@ -96,6 +96,7 @@ pub struct FindCoordinatorResponse {
 }
 
 impl Default for FindCoordinatorResponse {
+    #[inline]
     fn default() -> Self {
         FindCoordinatorResponse {
             throttle_time_ms: Default::default(),
@@ -204,6 +205,7 @@ pub struct Coordinator {
 }
 
 impl Default for Coordinator {
+    #[inline]
     fn default() -> Self {
         Coordinator {
             key: Default::default(),

@@ -24,6 +24,7 @@ pub struct InitProducerIdRequest {
 }
 
 impl Default for InitProducerIdRequest {
+    #[inline]
     fn default() -> Self {
         InitProducerIdRequest {
             transactional_id: Some(Default::default()),
@@ -126,6 +127,7 @@ pub struct InitProducerIdResponse {
 }
 
 impl Default for InitProducerIdResponse {
+    #[inline]
     fn default() -> Self {
         InitProducerIdResponse {
             throttle_time_ms: Default::default(),

@@ -29,6 +29,7 @@ pub struct JoinGroupRequest {
 }
 
 impl Default for JoinGroupRequest {
+    #[inline]
     fn default() -> Self {
         JoinGroupRequest {
             group_id: Default::default(),
@@ -170,6 +171,7 @@ pub struct JoinGroupResponse {
 }
 
 impl Default for JoinGroupResponse {
+    #[inline]
     fn default() -> Self {
         JoinGroupResponse {
             throttle_time_ms: Default::default(),

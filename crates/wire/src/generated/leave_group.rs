@@ -190,6 +190,7 @@ pub struct MemberResponse {
 }
 
 impl Default for MemberResponse {
+    #[inline]
     fn default() -> Self {
         MemberResponse {
             member_id: Default::default(),

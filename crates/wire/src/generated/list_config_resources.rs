@@ -107,6 +107,7 @@ pub struct ConfigResource {
 }
 
 impl Default for ConfigResource {
+    #[inline]
     fn default() -> Self {
         ConfigResource {
             resource_name: Default::default(),

@@ -110,6 +110,7 @@ pub struct ListOffsetsPartition {
 }
 
 impl Default for ListOffsetsPartition {
+    #[inline]
     fn default() -> Self {
         ListOffsetsPartition {
             partition_index: Default::default(),
@@ -259,6 +260,7 @@ pub struct ListOffsetsPartitionResponse {
 }
 
 impl Default for ListOffsetsPartitionResponse {
+    #[inline]
     fn default() -> Self {
         ListOffsetsPartitionResponse {
             partition_index: Default::default(),

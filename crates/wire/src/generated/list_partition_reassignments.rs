@@ -16,6 +16,7 @@ pub struct ListPartitionReassignmentsRequest {
 }
 
 impl Default for ListPartitionReassignmentsRequest {
+    #[inline]
     fn default() -> Self {
         ListPartitionReassignmentsRequest {
             timeout_ms: 60000,
@@ -115,6 +116,7 @@ pub struct ListPartitionReassignmentsResponse {
 }
 
 impl Default for ListPartitionReassignmentsResponse {
+    #[inline]
     fn default() -> Self {
         ListPartitionReassignmentsResponse {
             throttle_time_ms: Default::default(),

@@ -20,6 +20,7 @@ pub struct ListTransactionsRequest {
 }
 
 impl Default for ListTransactionsRequest {
+    #[inline]
     fn default() -> Self {
         ListTransactionsRequest {
             state_filters: Default::default(),

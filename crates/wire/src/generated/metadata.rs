@@ -20,6 +20,7 @@ pub struct MetadataRequest {
 }
 
 impl Default for MetadataRequest {
+    #[inline]
     fn default() -> Self {
         MetadataRequest {
             topics: Some(Default::default()),
@@ -102,6 +103,7 @@ pub struct MetadataRequestTopic {
 }
 
 impl Default for MetadataRequestTopic {
+    #[inline]
     fn default() -> Self {
         MetadataRequestTopic {
             topic_id: Default::default(),
@@ -175,6 +177,7 @@ pub struct MetadataResponse {
 }
 
 impl Default for MetadataResponse {
+    #[inline]
     fn default() -> Self {
         MetadataResponse {
             throttle_time_ms: Default::default(),
@@ -321,6 +324,7 @@ pub struct MetadataResponseTopic {
 }
 
 impl Default for MetadataResponseTopic {
+    #[inline]
     fn default() -> Self {
         MetadataResponseTopic {
             error_code: Default::default(),
@@ -410,6 +414,7 @@ pub struct MetadataResponsePartition {
 }
 
 impl Default for MetadataResponsePartition {
+    #[inline]
     fn default() -> Self {
         MetadataResponsePartition {
             error_code: Default::default(),

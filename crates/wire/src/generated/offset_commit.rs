@@ -24,6 +24,7 @@ pub struct OffsetCommitRequest {
 }
 
 impl Default for OffsetCommitRequest {
+    #[inline]
     fn default() -> Self {
         OffsetCommitRequest {
             group_id: Default::default(),
@@ -146,6 +147,7 @@ pub struct OffsetCommitRequestPartition {
 }
 
 impl Default for OffsetCommitRequestPartition {
+    #[inline]
     fn default() -> Self {
         OffsetCommitRequestPartition {
             partition_index: Default::default(),

@@ -20,6 +20,7 @@ pub struct OffsetFetchRequest {
 }
 
 impl Default for OffsetFetchRequest {
+    #[inline]
     fn default() -> Self {
         OffsetFetchRequest {
             group_id: Default::default(),
@@ -166,6 +167,7 @@ pub struct OffsetFetchRequestGroup {
 }
 
 impl Default for OffsetFetchRequestGroup {
+    #[inline]
     fn default() -> Self {
         OffsetFetchRequestGroup {
             group_id: Default::default(),
@@ -435,6 +437,7 @@ pub struct OffsetFetchResponsePartition {
 }
 
 impl Default for OffsetFetchResponsePartition {
+    #[inline]
     fn default() -> Self {
         OffsetFetchResponsePartition {
             partition_index: Default::default(),
@@ -649,6 +652,7 @@ pub struct OffsetFetchResponsePartitions {
 }
 
 impl Default for OffsetFetchResponsePartitions {
+    #[inline]
     fn default() -> Self {
         OffsetFetchResponsePartitions {
             partition_index: Default::default(),

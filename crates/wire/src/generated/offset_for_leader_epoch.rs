@@ -16,6 +16,7 @@ pub struct OffsetForLeaderEpochRequest {
 }
 
 impl Default for OffsetForLeaderEpochRequest {
+    #[inline]
     fn default() -> Self {
         OffsetForLeaderEpochRequest {
             replica_id: -2,
@@ -106,6 +107,7 @@ pub struct OffsetForLeaderPartition {
 }
 
 impl Default for OffsetForLeaderPartition {
+    #[inline]
     fn default() -> Self {
         OffsetForLeaderPartition {
             partition: Default::default(),
@@ -245,6 +247,7 @@ pub struct EpochEndOffset {
 }
 
 impl Default for EpochEndOffset {
+    #[inline]
     fn default() -> Self {
         EpochEndOffset {
             error_code: Default::default(),

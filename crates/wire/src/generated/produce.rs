@@ -111,6 +111,7 @@ pub struct PartitionProduceData {
 }
 
 impl Default for PartitionProduceData {
+    #[inline]
     fn default() -> Self {
         PartitionProduceData {
             index: Default::default(),
@@ -282,6 +283,7 @@ pub struct PartitionProduceResponse {
 }
 
 impl Default for PartitionProduceResponse {
+    #[inline]
     fn default() -> Self {
         PartitionProduceResponse {
             index: Default::default(),
@@ -429,6 +431,7 @@ pub struct LeaderIdAndEpoch {
 }
 
 impl Default for LeaderIdAndEpoch {
+    #[inline]
     fn default() -> Self {
         LeaderIdAndEpoch { leader_id: -1, leader_epoch: -1, unknown_tagged_fields: TaggedFields::default() }
     }

@@ -18,6 +18,7 @@ pub struct RemoveRaftVoterRequest {
 }
 
 impl Default for RemoveRaftVoterRequest {
+    #[inline]
     fn default() -> Self {
         RemoveRaftVoterRequest {
             cluster_id: Some(Default::default()),
@@ -81,6 +82,7 @@ pub struct RemoveRaftVoterResponse {
 }
 
 impl Default for RemoveRaftVoterResponse {
+    #[inline]
     fn default() -> Self {
         RemoveRaftVoterResponse {
             throttle_time_ms: Default::default(),

@@ -20,6 +20,7 @@ pub struct RequestHeader {
 }
 
 impl Default for RequestHeader {
+    #[inline]
     fn default() -> Self {
         RequestHeader {
             request_api_key: Default::default(),

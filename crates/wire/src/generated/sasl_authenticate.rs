@@ -65,6 +65,7 @@ pub struct SaslAuthenticateResponse {
 }
 
 impl Default for SaslAuthenticateResponse {
+    #[inline]
     fn default() -> Self {
         SaslAuthenticateResponse {
             error_code: Default::default(),

@@ -22,6 +22,7 @@ pub struct ShareAcknowledgeRequest {
 }
 
 impl Default for ShareAcknowledgeRequest {
+    #[inline]
     fn default() -> Self {
         ShareAcknowledgeRequest {
             group_id: Default::default(),

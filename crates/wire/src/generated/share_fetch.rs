@@ -37,6 +37,7 @@ pub struct ShareFetchRequest {
 }
 
 impl Default for ShareFetchRequest {
+    #[inline]
     fn default() -> Self {
         ShareFetchRequest {
             group_id: Default::default(),

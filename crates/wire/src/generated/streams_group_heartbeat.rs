@@ -46,6 +46,7 @@ pub struct StreamsGroupHeartbeatRequest {
 }
 
 impl Default for StreamsGroupHeartbeatRequest {
+    #[inline]
     fn default() -> Self {
         StreamsGroupHeartbeatRequest {
             group_id: Default::default(),
@@ -509,6 +510,7 @@ pub struct StreamsGroupHeartbeatResponse {
 }
 
 impl Default for StreamsGroupHeartbeatResponse {
+    #[inline]
     fn default() -> Self {
         StreamsGroupHeartbeatResponse {
             throttle_time_ms: Default::default(),

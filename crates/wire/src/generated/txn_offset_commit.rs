@@ -28,6 +28,7 @@ pub struct TxnOffsetCommitRequest {
 }
 
 impl Default for TxnOffsetCommitRequest {
+    #[inline]
     fn default() -> Self {
         TxnOffsetCommitRequest {
             transactional_id: Default::default(),
@@ -169,6 +170,7 @@ pub struct TxnOffsetCommitRequestPartition {
 }
 
 impl Default for TxnOffsetCommitRequestPartition {
+    #[inline]
     fn default() -> Self {
         TxnOffsetCommitRequestPartition {
             partition_index: Default::default(),

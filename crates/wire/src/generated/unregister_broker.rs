@@ -62,6 +62,7 @@ pub struct UnregisterBrokerResponse {
 }
 
 impl Default for UnregisterBrokerResponse {
+    #[inline]
     fn default() -> Self {
         UnregisterBrokerResponse {
             throttle_time_ms: Default::default(),

@@ -62,6 +62,7 @@ pub struct UnregisterControllerResponse {
 }
 
 impl Default for UnregisterControllerResponse {
+    #[inline]
     fn default() -> Self {
         UnregisterControllerResponse {
             throttle_time_ms: Default::default(),

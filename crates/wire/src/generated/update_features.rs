@@ -18,6 +18,7 @@ pub struct UpdateFeaturesRequest {
 }
 
 impl Default for UpdateFeaturesRequest {
+    #[inline]
     fn default() -> Self {
         UpdateFeaturesRequest {
             timeout_ms: 60000,
@@ -78,6 +79,7 @@ pub struct FeatureUpdateKey {
 }
 
 impl Default for FeatureUpdateKey {
+    #[inline]
     fn default() -> Self {
         FeatureUpdateKey {
             feature: Default::default(),
@@ -158,6 +160,7 @@ pub struct UpdateFeaturesResponse {
 }
 
 impl Default for UpdateFeaturesResponse {
+    #[inline]
     fn default() -> Self {
         UpdateFeaturesResponse {
             throttle_time_ms: Default::default(),
@@ -217,6 +220,7 @@ pub struct UpdatableFeatureResult {
 }
 
 impl Default for UpdatableFeatureResult {
+    #[inline]
     fn default() -> Self {
         UpdatableFeatureResult {
             feature: Default::default(),

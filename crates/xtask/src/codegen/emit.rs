@@ -135,7 +135,7 @@ fn number(text: &str) -> String {
 
 fn defaults(out: &mut String, message: &Message, item: &Struct) {
     let _ = writeln!(out, "\nimpl Default for {} {{", item.name);
-    let _ = writeln!(out, "    fn default() -> Self {{\n        {} {{", item.name);
+    let _ = writeln!(out, "    #[inline]\n    fn default() -> Self {{\n        {} {{", item.name);
     for field in &item.fields {
         let value = default_value(field).unwrap_or_else(|| "Default::default()".to_owned());
         let _ = writeln!(out, "            {}: {value},", ident(&field.name));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kavka_tests::data::produce_numbers;
 use kavka_tests::group::Manners;
+use kavka_wire::ApiKey;
 
 use super::{Stage, play};
 
@@ -20,10 +21,10 @@ fn the_coordinator_moves_while_members_join() {
         crew.finish(4, 50).await?;
         for round in 1..=5 {
             let at = stage.cluster().coordinator(&stage.topic).await.ok_or("no coordinator")?;
-            let joins = stage.cluster().requests(kavka_wire::ApiKey::JOIN_GROUP).await;
+            let joins = stage.cluster().requests(ApiKey::JOIN_GROUP).await;
             let number = crew.join_with(slow, member);
             kavka_tests::until("the new member waits", async || {
-                stage.cluster().requests(kavka_wire::ApiKey::JOIN_GROUP).await >= joins + 2
+                stage.cluster().requests(ApiKey::JOIN_GROUP).await >= joins + 2
             })
             .await?;
             assert!(stage.cluster().move_coordinator(&stage.topic, at % 3 + 1).await);
@@ -32,6 +33,39 @@ fn the_coordinator_moves_while_members_join() {
             crew.until("both have their share", |crew| crew.is_shared_evenly(4) && crew.owned().len() == 2).await?;
             crew.leave(number).await?;
         }
+        crew.dismiss().await?;
+        crew.judge()
+    });
+}
+
+/// A coordinator that hangs answers nothing, not even that another broker took over; a JoinGroup may wait for minutes in good order,
+/// so the wait alone tells nothing.
+#[test]
+fn the_coordinator_hangs_and_another_takes_over_while_joins_wait() {
+    play(async {
+        let stage = Stage::new(4).await?;
+        let mut crew = stage.crew();
+        crew.join();
+        crew.join();
+        crew.until("both have their share", |crew| crew.is_shared_evenly(4)).await?;
+        produce_numbers(&stage.client, &stage.topic, 4, 0, 30).await?;
+        crew.finish(4, 30).await?;
+        let at = stage.cluster().coordinator(&stage.topic).await.ok_or("no coordinator")?;
+        let joins = stage.cluster().requests(ApiKey::JOIN_GROUP).await;
+        for key in [ApiKey::HEARTBEAT, ApiKey::JOIN_GROUP, ApiKey::OFFSET_COMMIT, ApiKey::FIND_COORDINATOR] {
+            stage.cluster().on(key).broker(at).drop_request();
+        }
+        kavka_tests::until("both join anew", async || {
+            stage.cluster().requests(ApiKey::JOIN_GROUP).await >= joins + 2
+        })
+        .await?;
+        assert!(stage.cluster().move_coordinator(&stage.topic, at % 3 + 1).await);
+        crew.patience = Duration::from_secs(60);
+        crew.until("both are without partitions", |crew| crew.owned().iter().all(Vec::is_empty)).await?;
+        crew.until("both have their share", |crew| crew.is_shared_evenly(4)).await?;
+        produce_numbers(&stage.client, &stage.topic, 4, 30, 60).await?;
+        crew.finish(4, 60).await?;
+        stage.cluster().clear_faults();
         crew.dismiss().await?;
         crew.judge()
     });

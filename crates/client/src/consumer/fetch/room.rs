@@ -107,7 +107,7 @@ pub(crate) struct Charge {
 }
 
 impl Charge {
-    pub(super) fn new(all: &Arc<Gauge>, partition: &Arc<PartitionGauges>, bytes: usize) -> Self {
+    pub(crate) fn new(all: &Arc<Gauge>, partition: &Arc<PartitionGauges>, bytes: usize) -> Self {
         all.add(bytes);
         partition.buffered.add(bytes);
         Charge { all: all.clone(), partition: partition.clone(), bytes }
