@@ -262,13 +262,13 @@ impl Crew {
 
     /// Whether every partition from 0 on has exactly one owner, and every member as many as its even share.
     pub fn is_shared_evenly(&self, partitions: i32) -> bool {
-        let owned: Vec<i32> = self.members.values().flat_map(|member| member.owns.iter().copied()).collect();
-        let distinct: BTreeSet<i32> = owned.iter().copied().collect();
-        let (least, most) = (partitions as usize / self.members.len().max(1), self.members.len().max(1));
-        let even = self.members.values().all(|member| {
-            (least..=least + usize::from(partitions as usize % most > 0)).contains(&member.owns.len())
-        });
-        owned.len() == distinct.len() && distinct.into_iter().eq(0..partitions) && even
+        let mut owned: Vec<i32> =
+            self.members.values().flat_map(|member| member.owns.iter().copied()).collect();
+        owned.sort_unstable();
+        let members = self.members.len().max(1);
+        let (least, most) = (partitions as usize / members, (partitions as usize).div_ceil(members));
+        let even = self.members.values().all(|member| (least..=most).contains(&member.owns.len()));
+        owned.into_iter().eq(0..partitions) && even
     }
 
     /// Whether this member still runs.
@@ -283,7 +283,9 @@ impl Crew {
 
     /// How far each partition from 0 on was handled.
     pub fn progress(&self, partitions: i32) -> Vec<i64> {
-        (0..partitions).map(|partition| self.partitions.get(&partition).map_or(0, |books| books.next)).collect()
+        (0..partitions)
+            .map(|partition| self.partitions.get(&partition).map_or(0, |books| books.next))
+            .collect()
     }
 
     /// Records handled, each counted once.
@@ -363,17 +365,25 @@ impl Crew {
             self.violations
                 .push(format!("member {number} got records of partition {partition}, which it does not own"));
         }
+        let strict = self.strict;
         let books = self.partitions.entry(partition).or_default();
-        if first > books.next {
+        if strict && first > books.next {
             self.violations.push(format!("partition {partition}: {}..{first} were skipped", books.next));
         }
-        if first < books.committed {
+        if strict && first < books.committed {
             let committed = books.committed;
             self.violations
                 .push(format!("partition {partition}: {first} came again, {committed} was committed"));
         }
         books.again += (books.next.min(next) - first).max(0);
+        if !strict && first > books.next {
+            books.early.insert(first, next);
+            return;
+        }
         books.next = books.next.max(next);
+        while let Some(run) = books.early.first_entry().filter(|run| *run.key() <= books.next) {
+            books.next = books.next.max(run.remove());
+        }
     }
 }
 

@@ -40,7 +40,7 @@
 //! let producer = client.producer().start().await?;
 //! let delivery = producer.send(Record::to("orders").key("42").value("two jackdaws")).await?;
 //! let written = delivery.await?;
-//! println!("partition {}, offset {}", written.partition, written.offset);
+//! println!("partition {}, offset {:?}", written.partition, written.offset);
 //! producer.close().await?;
 //! # Ok(())
 //! # }

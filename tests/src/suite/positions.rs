@@ -192,7 +192,8 @@ pub async fn next_may_be_dropped_at_any_time(target: &Target) -> Outcome {
     let topic = target.topic(&client, "dropped", 3).await?;
     produce_numbers(&client, &topic, 3, 0, 300).await?;
     let all = (0..3).map(|partition| (topic.as_str(), partition, Start::Beginning));
-    let mut consumer = client.consumer().assign(all).max_batch_records(10).fetch_max_bytes(500).start().await?;
+    let mut consumer =
+        client.consumer().assign(all).max_batch_records(10).fetch_max_bytes(500).start().await?;
     let reading = async {
         let (mut seen, mut dropped) = ([0; 3], 0);
         while seen != [300; 3] {

@@ -15,7 +15,8 @@ fn no_permission_to_create_topics() {
         let target = Target::memory().await?;
         let client = target.client().await?;
         target.cluster().unwrap().deny(ApiKey::CREATE_TOPICS);
-        let error = client.admin().create_topics([NewTopic::new("forbidden", 1)]).await.remove(0).unwrap_err();
+        let error =
+            client.admin().create_topics([NewTopic::new("forbidden", 1)]).await.remove(0).unwrap_err();
         assert_eq!((error.kind(), error.topic()), (ErrorKind::Authorization, Some("forbidden")), "{error}");
         assert!(error.to_string().contains("AUTHORIZATION_FAILED"), "{error}");
         Ok(())
@@ -54,7 +55,8 @@ fn no_permission_to_read_one_topic_does_not_stop_another() {
         produce_numbers(&client, &bad, 1, 0, 10).await?;
         let builder = client.consumer().group("g").subscribe([good.as_str(), &bad]);
         let mut consumer = builder.auto_offset_reset(OffsetReset::Earliest).start().await?;
-        let mut seen = [next(&mut consumer).await?, next(&mut consumer).await?].map(|batch| batch.topic().to_owned());
+        let mut seen =
+            [next(&mut consumer).await?, next(&mut consumer).await?].map(|batch| batch.topic().to_owned());
         seen.sort();
         let mut both = [good.clone(), bad.clone()];
         both.sort();

@@ -8,7 +8,12 @@ use kavka_tests::peers::{Manner, Peer};
 /// Fails to connect, within `limit`.
 async fn refused(bootstrap: &str, limit: Duration) -> kavka::Error {
     let start = Instant::now();
-    let error = Client::builder().bootstrap(bootstrap).connect_timeout(Duration::from_secs(2)).connect().await.unwrap_err();
+    let error = Client::builder()
+        .bootstrap(bootstrap)
+        .connect_timeout(Duration::from_secs(2))
+        .connect()
+        .await
+        .unwrap_err();
     assert!(start.elapsed() < limit, "{:?}: {error}", start.elapsed());
     error
 }
@@ -22,7 +27,9 @@ fn names(error: &kavka::Error, words: &[&str]) {
 
 #[tokio::test]
 async fn an_address_that_is_none_is_refused_at_once() {
-    for (bootstrap, word) in [("kafka", "no port"), ("kafka:http", "port"), ("", "empty"), ("ssl://a:1", "scheme")] {
+    for (bootstrap, word) in
+        [("kafka", "no port"), ("kafka:http", "port"), ("", "empty"), ("ssl://a:1", "scheme")]
+    {
         let error = refused(bootstrap, Duration::from_millis(100)).await;
         assert_eq!(error.kind(), ErrorKind::Configuration);
         names(&error, &[word]);

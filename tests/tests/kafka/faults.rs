@@ -46,7 +46,9 @@ impl Stage {
     /// Waits until more records of every partition were handled.
     async fn goes_on(&mut self) -> Outcome {
         let before = self.crew.progress(PARTITIONS);
-        let further = |crew: &Crew| crew.progress(PARTITIONS).iter().zip(&before).all(|(now, before)| *now > before + 200);
+        let further = |crew: &Crew| {
+            crew.progress(PARTITIONS).iter().zip(&before).all(|(now, before)| *now > before + 200)
+        };
         self.crew.until("every partition goes on", further).await
     }
 

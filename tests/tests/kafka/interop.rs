@@ -26,7 +26,8 @@ fn java_writes_and_kavka_reads() {
         for (partition, (name, _)) in (0..).zip(CODECS) {
             let compression = format!("compression.type={name}");
             let mut java = Java::start(target, &["produce", &compression, "linger.ms=50"])?;
-            let lines: Vec<Value> = shapes().iter().map(|record| java::record(&topic, partition, record)).collect();
+            let lines: Vec<Value> =
+                shapes().iter().map(|record| java::record(&topic, partition, record)).collect();
             java.tell(&lines).await?;
             let answers = java.finish().await?;
             assert_eq!(answers.len(), lines.len(), "{name}");
@@ -65,11 +66,14 @@ fn aborted_transactions_of_java_are_not_read() {
     with_java("aborted_transactions_of_java_are_not_read", async |target: &Target| {
         let client = target.client().await?;
         let topic = target.topic(&client, "txn", 2).await?;
-        let mut java = Java::start(target, &["produce", &format!("transactional.id={topic}"), "compression.type=lz4"])?;
+        let mut java =
+            Java::start(target, &["produce", &format!("transactional.id={topic}"), "compression.type=lz4"])?;
         let mut committed = Vec::new();
-        for (round, end) in ["commit", "abort", "abort", "commit", "abort", "commit"].into_iter().enumerate() {
+        for (round, end) in ["commit", "abort", "abort", "commit", "abort", "commit"].into_iter().enumerate()
+        {
             java.tell(&[json!({"txn": "begin"})]).await?;
-            let records: Vec<Rec> = (0..20).map(|number| Rec::new(format!("{round} {end} {number}"))).collect();
+            let records: Vec<Rec> =
+                (0..20).map(|number| Rec::new(format!("{round} {end} {number}"))).collect();
             for record in &records {
                 java.tell(&[java::record(&topic, 0, record), java::record(&topic, 1, record)]).await?;
             }
@@ -154,7 +158,8 @@ async fn mixed_group(target: &Target, java_first: bool) -> Outcome {
     let mut crew = Crew::new(&client, &topic, &topic);
     let java = |crew: &mut Crew| -> Outcome<usize> {
         let strategy = "partition.assignment.strategy=org.apache.kafka.clients.consumer.RangeAssignor";
-        let arguments = ["group", "--topic", &topic, "--group", &topic, strategy, "heartbeat.interval.ms=500"];
+        let arguments =
+            ["group", "--topic", &topic, "--group", &topic, strategy, "heartbeat.interval.ms=500"];
         let java = Java::start(target, &arguments)?;
         Ok(crew.join_foreign(|reporter, leave| java_member(java, reporter, leave)))
     };
@@ -164,7 +169,10 @@ async fn mixed_group(target: &Target, java_first: bool) -> Outcome {
         leaving.push(if java_joins { java(&mut crew)? } else { crew.join() });
         java_joins = !java_joins;
         // One after the other, so that the first one leads.
-        crew.until("the partitions are shared", |crew| crew.owned().len() == members && crew.is_shared_evenly(8)).await?;
+        crew.until("the partitions are shared", |crew| {
+            crew.owned().len() == members && crew.is_shared_evenly(8)
+        })
+        .await?;
     }
     produce_numbers(&client, &topic, 8, 0, 500).await?;
     crew.finish(8, 500).await?;
@@ -179,12 +187,16 @@ async fn mixed_group(target: &Target, java_first: bool) -> Outcome {
 
 #[test]
 fn a_group_of_both_with_java_as_the_leader() {
-    with_java("a_group_of_both_with_java_as_the_leader", async |target: &Target| mixed_group(target, true).await);
+    with_java("a_group_of_both_with_java_as_the_leader", async |target: &Target| {
+        mixed_group(target, true).await
+    });
 }
 
 #[test]
 fn a_group_of_both_with_kavka_as_the_leader() {
-    with_java("a_group_of_both_with_kavka_as_the_leader", async |target: &Target| mixed_group(target, false).await);
+    with_java("a_group_of_both_with_kavka_as_the_leader", async |target: &Target| {
+        mixed_group(target, false).await
+    });
 }
 
 /// What one client commits, the other one resumes at.
@@ -212,7 +224,8 @@ fn commits_are_understood_by_both() {
         let builder = client.consumer().group(&topic).assign([(topic.as_str(), 0, Start::Committed)]);
         let consumer = builder.start().await?;
         let partition = kavka::TopicPartition::new(topic.as_str(), 0);
-        let known = consumer.committed([partition.clone()]).await?.remove(&partition).ok_or("no answer")??;
+        let known =
+            consumer.committed([partition.clone()]).await?.remove(&partition).ok_or("no answer")??;
         assert_eq!(known.map(|at| at.offset), Some(300));
         Ok(consumer.close().await?)
     });

@@ -84,7 +84,8 @@ impl Java {
 
 /// A record as the peer takes it.
 pub(crate) fn record(topic: &str, partition: i32, record: &Rec) -> Value {
-    let headers: Vec<Value> = record.headers.iter().map(|(name, value)| json!([name, base64(value.as_deref())])).collect();
+    let headers: Vec<Value> =
+        record.headers.iter().map(|(name, value)| json!([name, base64(value.as_deref())])).collect();
     json!({
         "topic": topic, "partition": partition, "timestamp": record.timestamp,
         "key": base64(record.key.as_deref()), "value": base64(record.value.as_deref()), "headers": headers,
@@ -113,7 +114,8 @@ fn base64(bytes: Option<&[u8]>) -> Value {
     let Some(bytes) = bytes else { return Value::Null };
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        let word =
+            chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
         for index in 0..4 {
             let digit = ALPHABET[(word >> (18 - 6 * index) & 63) as usize];
             text.push(if index <= chunk.len() { char::from(digit) } else { '=' });
@@ -143,7 +145,9 @@ fn bytes(value: &Value) -> Outcome<Option<Vec<u8>>> {
 
 #[test]
 fn base64_is_what_others_write() {
-    for (plain, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("\u{ff}?", "w78/")] {
+    for (plain, text) in
+        [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("\u{ff}?", "w78/")]
+    {
         assert_eq!(base64(Some(plain.as_bytes())), json!(text));
         assert_eq!(bytes(&json!(text)).unwrap().unwrap(), plain.as_bytes());
     }

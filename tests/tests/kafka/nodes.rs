@@ -60,7 +60,8 @@ impl Drop for Hurt {
     fn drop(&mut self) {
         let Some(mend) = self.mend else { return };
         let program = std::env::var_os(XTASK).unwrap_or_default();
-        let status = std::process::Command::new(program).args(["kafka", mend, &self.node.to_string()]).status();
+        let status =
+            std::process::Command::new(program).args(["kafka", mend, &self.node.to_string()]).status();
         if !status.is_ok_and(|status| status.success()) {
             eprintln!("node {} did not come back", self.node);
         }
@@ -83,7 +84,9 @@ pub(crate) async fn in_sync(client: &Client) -> Outcome {
         // While a node comes up, it may be the one that was asked.
         let Ok(topics) = client.admin().list_topics().await else { return false };
         let mut partitions = topics.iter().flat_map(|topic| &topic.partitions);
-        partitions.all(|partition| partition.leader.is_some() && partition.in_sync.len() == partition.replicas.len())
+        partitions.all(|partition| {
+            partition.leader.is_some() && partition.in_sync.len() == partition.replicas.len()
+        })
     })
     .await
 }

@@ -14,7 +14,8 @@ use super::placement::Placement;
 ///
 /// Iterate over `&batch`: each [`Record`] borrows from the bytes that came from the broker, so a record costs no
 /// allocation and no reference count. A batch is cheap to clone and to move to another task. It keeps those bytes in memory,
-/// and they count against the consumer's buffer as long as any clone of it is held: keep single records with
+/// and they count against the consumer's buffer as long as any clone of it is held: a partition of which two fetches are held,
+/// or a consumer whose whole buffer is, gets nothing more until batches are dropped. Keep single records with
 /// [`Record::to_owned`], not with the batch.
 #[derive(Clone)]
 pub struct Batch {

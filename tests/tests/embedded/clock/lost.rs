@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use kavka_testbroker::{FaultId, Rule};
+use kavka_tests::Outcome;
 use kavka_tests::data::produce_numbers;
 use kavka_tests::group::Manners;
-use kavka_tests::Outcome;
 use kavka_wire::{ApiKey, ErrorCode};
 
 use super::{Stage, play};
 
+/// Puts a rule in force.
+type Lose = fn(Rule) -> FaultId;
+
 /// Ways to lose a request or its answer.
-const WAYS: [(&str, fn(Rule) -> FaultId); 6] = [
+const WAYS: [(&str, Lose); 6] = [
     ("the request is lost, the connection is closed", Rule::disconnect),
     ("the answer is lost, the connection is closed", Rule::disconnect_after_apply),
     ("the request is lost, the connection is silent", Rule::drop_request),
@@ -21,7 +24,7 @@ const WAYS: [(&str, fn(Rule) -> FaultId); 6] = [
 ];
 
 /// A group works, a member joins, another leaves, while the first, the second or the third request of this kind is lost.
-async fn scenario(key: ApiKey, nth: u32, lose: fn(Rule) -> FaultId) -> Outcome {
+async fn scenario(key: ApiKey, nth: u32, lose: Lose) -> Outcome {
     let stage = Stage::new(6).await?;
     let mut crew = stage.crew();
     let member = |crew: &mut kavka_tests::group::Crew| {
@@ -51,7 +54,8 @@ async fn scenario(key: ApiKey, nth: u32, lose: fn(Rule) -> FaultId) -> Outcome {
     for partition in 0..6 {
         let (_, end) = stage.cluster().log_offsets(&stage.topic, partition).await.ok_or("no log")?;
         assert_eq!(end, 150, "partition {partition} holds records twice, or too few");
-        let committed = stage.cluster().committed(&stage.topic, &stage.topic, partition).await.ok_or("no commit")?;
+        let committed =
+            stage.cluster().committed(&stage.topic, &stage.topic, partition).await.ok_or("no commit")?;
         assert_eq!(committed.offset, 150, "partition {partition}");
     }
     Ok(())
@@ -59,7 +63,8 @@ async fn scenario(key: ApiKey, nth: u32, lose: fn(Rule) -> FaultId) -> Outcome {
 
 /// Waits for so many heartbeats in all: nothing else makes time pass.
 async fn heartbeats(stage: &Stage, count: u64) -> Outcome {
-    kavka_tests::until("heartbeats", async || stage.cluster().requests(ApiKey::HEARTBEAT).await >= count).await
+    kavka_tests::until("heartbeats", async || stage.cluster().requests(ApiKey::HEARTBEAT).await >= count)
+        .await
 }
 
 /// Each way to lose each of the first `most` requests.
@@ -79,7 +84,6 @@ fn refuse(key: ApiKey, most: u32, codes: &[ErrorCode]) {
     for code in codes.iter().copied() {
         for nth in 1..=most {
             play(async {
-                // A rule takes a plain function, so the code goes in by the table.
                 let outcome = refused(key, nth, code).await;
                 outcome.map_err(|error| format!("{key:?}, number {nth}, {code}: {error}").into())
             });

@@ -46,7 +46,8 @@ fn a_member_that_dawdles_is_waited_for() {
         let asked = Instant::now();
         crew.join_with(Manners::default(), |builder| builder.rebalance_timeout(Duration::from_secs(60)));
         produce_numbers(&stage.client, &stage.topic, 4, 50, 80).await?;
-        crew.until("both have their share", |crew| crew.is_shared_evenly(4) && crew.owned().len() == 2).await?;
+        crew.until("both have their share", |crew| crew.is_shared_evenly(4) && crew.owned().len() == 2)
+            .await?;
         let gap = asked.elapsed();
         assert!((Duration::from_secs(30)..Duration::from_secs(35)).contains(&gap), "after {gap:?}");
         crew.finish(4, 80).await?;
@@ -67,13 +68,15 @@ fn a_member_that_dawdles_too_long_is_left_behind_and_comes_back() {
         produce_numbers(&stage.client, &stage.topic, 4, 0, 50).await?;
         crew.until("all are handled", |crew| crew.handled() == 200).await?;
         let asked = Instant::now();
-        let other = crew.join_with(Manners::default(), |builder| builder.rebalance_timeout(Duration::from_secs(10)));
+        let other =
+            crew.join_with(Manners::default(), |builder| builder.rebalance_timeout(Duration::from_secs(10)));
         // What the slow one had handled was not committed, so the other one handles it again.
         crew.finish(4, 50).await?;
         let gap = asked.elapsed();
         assert!(gap < Duration::from_secs(20), "after {gap:?}");
         assert_eq!(crew.again(), 200);
-        crew.until("both have their share", |crew| crew.is_shared_evenly(4) && crew.owned().len() == 2).await?;
+        crew.until("both have their share", |crew| crew.is_shared_evenly(4) && crew.owned().len() == 2)
+            .await?;
         produce_numbers(&stage.client, &stage.topic, 4, 50, 80).await?;
         crew.until("all are handled", |crew| crew.handled() == 320).await?;
         crew.leave(other).await?;
@@ -98,7 +101,8 @@ fn a_member_that_is_taken_for_dead_joins_again() {
             assert!(stage.cluster().expire_member(&stage.topic, &victim).await);
             produce_numbers(&stage.client, &stage.topic, 4, round * 20 + 10, round * 20 + 20).await?;
             crew.finish(4, round as i64 * 20 + 20).await?;
-            crew.until("both have their share", |crew| crew.is_shared_evenly(4) && crew.owned().len() == 2).await?;
+            crew.until("both have their share", |crew| crew.is_shared_evenly(4) && crew.owned().len() == 2)
+                .await?;
         }
         crew.dismiss().await?;
         crew.judge()
@@ -112,7 +116,9 @@ fn a_static_member_comes_back_without_a_rebalance() {
         let stage = Stage::new(4).await?;
         let mut crew = stage.crew();
         let named = |name: &'static str| {
-            move |builder: kavka::ConsumerBuilder| builder.instance_id(name).session_timeout(Duration::from_secs(30))
+            move |builder: kavka::ConsumerBuilder| {
+                builder.instance_id(name).session_timeout(Duration::from_secs(30))
+            }
         };
         let one = crew.join_with(Manners::default(), named("one"));
         let two = crew.join_with(Manners::default(), named("two"));
@@ -123,10 +129,12 @@ fn a_static_member_comes_back_without_a_rebalance() {
         // In good order and without: neither tells the group, as it is to come back.
         crew.leave(one).await?;
         crew.join_with(Manners::default(), named("one"));
-        crew.until("it has its share again", |crew| crew.is_shared_evenly(4) && crew.owned().len() == 2).await?;
+        crew.until("it has its share again", |crew| crew.is_shared_evenly(4) && crew.owned().len() == 2)
+            .await?;
         crew.crash(two);
         crew.join_with(Manners::default(), named("two"));
-        crew.until("it has its share again", |crew| crew.is_shared_evenly(4) && crew.owned().len() == 2).await?;
+        crew.until("it has its share again", |crew| crew.is_shared_evenly(4) && crew.owned().len() == 2)
+            .await?;
         produce_numbers(&stage.client, &stage.topic, 4, 50, 80).await?;
         crew.finish(4, 80).await?;
         let after = stage.cluster().group(&stage.topic).await.ok_or("no group")?;

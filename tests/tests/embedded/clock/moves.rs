@@ -30,7 +30,8 @@ fn the_coordinator_moves_while_members_join() {
             assert!(stage.cluster().move_coordinator(&stage.topic, at % 3 + 1).await);
             produce_numbers(&stage.client, &stage.topic, 4, round * 50, round * 50 + 50).await?;
             crew.finish(4, round as i64 * 50 + 50).await?;
-            crew.until("both have their share", |crew| crew.is_shared_evenly(4) && crew.owned().len() == 2).await?;
+            crew.until("both have their share", |crew| crew.is_shared_evenly(4) && crew.owned().len() == 2)
+                .await?;
             crew.leave(number).await?;
         }
         crew.dismiss().await?;
@@ -129,7 +130,8 @@ fn brokers_stop_and_start_one_after_the_other() {
             let broker = round % 3 + 1;
             let first = round as u64 * 60;
             let (client, topic) = (stage.client.clone(), stage.topic.clone());
-            let load = tokio::spawn(async move { produce_numbers(&client, &topic, 6, first, first + 60).await });
+            let load =
+                tokio::spawn(async move { produce_numbers(&client, &topic, 6, first, first + 60).await });
             stage.cluster().stop_broker(broker).await;
             load.await??;
             crew.finish(6, first as i64 + 60).await?;
@@ -153,7 +155,8 @@ fn brokers_are_cut_off_one_after_the_other() {
             let broker = round % 3 + 1;
             let first = round as u64 * 60;
             let (client, topic) = (stage.client.clone(), stage.topic.clone());
-            let load = tokio::spawn(async move { produce_numbers(&client, &topic, 6, first, first + 60).await });
+            let load =
+                tokio::spawn(async move { produce_numbers(&client, &topic, 6, first, first + 60).await });
             stage.cluster().isolate(broker).await;
             load.await??;
             crew.finish(6, first as i64 + 60).await?;
