@@ -54,7 +54,7 @@ async fn consumer(client: &Client, args: &Consume) -> Result<Consumer, Failure> 
         From::Earliest => (OffsetReset::Earliest, Start::Beginning),
         From::Latest => (OffsetReset::Latest, Start::End),
     };
-    let builder = client.consumer().auto_offset_reset(reset);
+    let builder = client.consumer().auto_offset_reset(reset).missing_topic_timeout(args.connection.timeout);
     let builder = match &args.group {
         Some(group) => builder.group(group).subscribe(args.topics.iter().map(String::as_str)),
         None => {
