@@ -149,16 +149,39 @@ pub async fn next(consumer: &mut Consumer) -> Outcome<Batch> {
 /// Reads so many records, by partition and offset.
 ///
 /// # Errors
-/// The consumer fails, an offset comes twice or out of order, or records do not come soon.
+/// The consumer fails, an offset comes twice or out of order, or records do not come soon; says what was read by then.
 pub async fn take(consumer: &mut Consumer, count: usize) -> Outcome<BTreeMap<(i32, i64), Rec>> {
     let mut taken = BTreeMap::new();
     while taken.len() < count {
-        let batch = next(consumer)
-            .await
-            .map_err(|error| format!("{error}, after {} of {count} records", taken.len()))?;
+        let batch = next(consumer).await.map_err(|error| {
+            let places = consumer
+                .assignment()
+                .into_iter()
+                .map(|at| (at.partition, consumer.position(&at), consumer.lag(&at)));
+            let places: Vec<_> = places.collect();
+            let offsets = runs(taken.keys().copied());
+            format!(
+                "{error}, after {} of {count} records: {offsets}; position and lag {places:?}",
+                taken.len()
+            )
+        })?;
         copy(&batch, &mut taken)?;
     }
     Ok(taken)
+}
+
+/// Offsets for people: `0: 0..20 21..41, 1: 0..20`.
+fn runs(offsets: impl Iterator<Item = (i32, i64)>) -> String {
+    let mut list: Vec<(i32, i64, i64)> = Vec::new();
+    for (partition, offset) in offsets {
+        match list.last_mut().filter(|run| (run.0, run.2) == (partition, offset)) {
+            Some(run) => run.2 += 1,
+            None => list.push((partition, offset, offset + 1)),
+        }
+    }
+    let texts: Vec<_> =
+        list.iter().map(|(partition, first, next)| format!("{partition}: {first}..{next}")).collect();
+    texts.join(", ")
 }
 
 /// Copies a batch to others of its kind.

@@ -144,9 +144,9 @@ async fn a_paused_partition_keeps_its_records_and_its_order() {
     for (partition, values) in take(&mut consumer, left).await {
         seen[partition as usize].extend(values);
     }
-    for partition in 0..2 {
+    for (partition, values) in seen.iter().enumerate() {
         let expected: Vec<String> = (0..500).map(|number| format!("{partition}:{number}")).collect();
-        assert_eq!(seen[partition], expected);
+        assert_eq!(*values, expected);
     }
     consumer.pause([&tp(0), &tp(1)]).unwrap();
     rig.produce(0, ["more"]).await;
@@ -174,9 +174,9 @@ async fn a_dropped_next_loses_and_repeats_nothing() {
             }
         }
     }
-    for partition in 0..2 {
+    for (partition, values) in seen.iter().enumerate() {
         let expected: Vec<String> = (0..400).map(|number| format!("{partition}:{number}")).collect();
-        assert_eq!(seen[partition], expected);
+        assert_eq!(*values, expected);
     }
 }
 

@@ -26,7 +26,12 @@ struct Damaging(Connector, Arc<AtomicBool>);
 struct Damaged(DuplexStream, Arc<AtomicBool>);
 
 impl Dialer for Damaging {
-    fn dial<'a>(&'a self, host: &'a str, port: u16, _: Instant) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
+    fn dial<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+        _: Instant,
+    ) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
         Box::pin(async move {
             Ok(Box::new(Damaged(self.0.dial(host, port).await?, self.1.clone())) as Box<dyn Stream>)
         })
@@ -34,7 +39,11 @@ impl Dialer for Damaging {
 }
 
 impl AsyncRead for Damaged {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.0).poll_read(cx, buf);
         if self.1.load(Ordering::SeqCst) {
@@ -84,7 +93,10 @@ async fn damaged_records_are_told_with_their_offset_and_can_be_passed() {
             Ok(batch) => seen.extend(texts(&batch.unwrap())),
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Data);
-                assert_eq!((error.topic(), error.partition(), error.offset()), (Some(TOPIC), Some(0), Some(2)));
+                assert_eq!(
+                    (error.topic(), error.partition(), error.offset()),
+                    (Some(TOPIC), Some(0), Some(2))
+                );
                 assert!(error.to_string().contains("checksum"), "{error}");
                 assert_eq!(consumer.position(&tp(0)), Some(2));
                 told += 1;
@@ -179,7 +191,9 @@ async fn leaders_and_brokers_may_come_and_go() {
             break;
         }
         match round {
-            5 => assert!(rig.cluster.move_leader(TOPIC, 0, 2).await && rig.cluster.move_leader(TOPIC, 1, 3).await),
+            5 => assert!(
+                rig.cluster.move_leader(TOPIC, 0, 2).await && rig.cluster.move_leader(TOPIC, 1, 3).await
+            ),
             10 => rig.cluster.stop_broker(3).await,
             12 => rig.fill(3, 100, 10).await,
             15 => rig.cluster.start_broker(3).await.unwrap(),
@@ -271,7 +285,8 @@ async fn nobody_at_the_address_is_told_with_the_address() {
 #[tokio::test(start_paused = true)]
 async fn two_consumers_of_one_client_do_not_wait_for_each_other() {
     let rig = rig(2).await;
-    let idle = rig.consumer().assign([(TOPIC, 1, Start::End)]).fetch_max_wait(Duration::from_secs(20)).start();
+    let idle =
+        rig.consumer().assign([(TOPIC, 1, Start::End)]).fetch_max_wait(Duration::from_secs(20)).start();
     let mut idle = idle.await.unwrap();
     nothing_comes(&mut idle, Duration::from_secs(1)).await;
     let mut busy = rig.consumer().assign([(TOPIC, 0, Start::Beginning)]).start().await.unwrap();

@@ -124,6 +124,7 @@ async fn a_revocation_holds_partitions_until_it_is_released() {
     .await;
     assert_eq!(sorted(revocation.partitions().to_vec()), [0, 1]);
     assert!(revocation.remaining() > Duration::from_secs(200));
+    assert_eq!((revocation.position(&tp(0)), revocation.position(&tp(2))), (Some(10), None));
     assert_eq!(first.assignment(), []);
     // Half a session and more: heartbeats go on, and nobody else gets the partitions.
     assert!(tokio::time::timeout(Duration::from_secs(100), second.event()).await.is_err());

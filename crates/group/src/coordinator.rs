@@ -20,10 +20,17 @@ use crate::{GroupError, GroupErrorKind};
 /// ```
 #[derive(Debug)]
 enum State {
-    Unknown { retry_at: Option<Instant> },
-    Finding { token: Token },
+    Unknown {
+        retry_at: Option<Instant>,
+    },
+    Finding {
+        token: Token,
+    },
     /// While `check` is on its way, it is asked whether that is still so.
-    Known { to: CallTo, check: Option<Token> },
+    Known {
+        to: CallTo,
+        check: Option<Token>,
+    },
 }
 
 /// Counts the coordinators that were found, so that bad news of an old one is not held against a new one.

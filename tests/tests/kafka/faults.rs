@@ -10,8 +10,8 @@ use kavka_tests::data::Load;
 use kavka_tests::group::Crew;
 use kavka_tests::{Outcome, Target};
 
-use super::alone;
 use super::nodes::{self, Hurt};
+use super::{alone, shared};
 
 const PARTITIONS: i32 = 6;
 
@@ -124,35 +124,48 @@ fn the_coordinator_freezes() {
     });
 }
 
-/// The whole demo: members leave, crash and join while each node is killed and brought back.
+/// A member leaves, one crashes, two join, while each node is killed and brought back.
 #[test]
-fn the_demo_survives_each_node() {
-    alone("the_demo_survives_each_node", async |target: &Target| {
-        let client = target.client().await?;
-        if !nodes::can_be_hurt(&client).await {
-            return Ok(());
+fn members_come_and_go_while_each_node_is_killed() {
+    alone("members_come_and_go_while_each_node_is_killed", async |target: &Target| {
+        let Some(mut stage) = Stage::new(target).await? else { return Ok(()) };
+        let mut members = vec![1, 2, 3];
+        for node in stage.client.broker_ids() {
+            let hurt = Hurt::kill(node).await?;
+            stage.crew.crash(members.remove(0));
+            members.push(stage.crew.join());
+            stage.goes_on().await?;
+            hurt.mend(&stage.client).await?;
+            stage.crew.leave(members.remove(0)).await?;
+            members.push(stage.crew.join());
+            stage.goes_on().await?;
         }
-        nodes::in_sync(&client).await?;
+        stage
+            .crew
+            .until("the partitions are shared", |crew| {
+                crew.owned().len() == 3 && crew.is_shared_evenly(PARTITIONS)
+            })
+            .await?;
+        stage.judge().await
+    });
+}
+
+/// What `kavka demo` shows to people, on a cluster that is all right.
+#[test]
+fn the_demo_keeps_its_promises() {
+    shared("the_demo_keeps_its_promises", async |target: &Target| {
         let args = Demo {
-            records: 3_000_000,
+            records: 200_000,
             partitions: 12,
             size: 100,
             commit_every: 1000,
             session_timeout: Duration::from_secs(6),
             calm: false,
             bootstrap: Some(target.bootstrap().to_owned()),
-            deadline: Duration::from_secs(300),
+            deadline: Duration::from_secs(120),
         };
         let printer = Printer::new(Output::Human);
-        let killing = async {
-            for node in client.broker_ids() {
-                Hurt::kill(node).await?.mend(&client).await?;
-            }
-            Outcome::Ok(())
-        };
-        let (outcome, killed) = tokio::join!(demo::run(target.bootstrap(), &args, &printer), killing);
-        killed?;
-        let outcome = outcome.map_err(|failure| failure.what)?;
+        let outcome = demo::run(target.bootstrap(), &args, &printer).await.map_err(|failure| failure.what)?;
         assert_eq!(outcome.violations, [""; 0]);
         assert_eq!(outcome.handled, args.records);
         Ok(())

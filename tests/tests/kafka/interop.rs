@@ -78,7 +78,12 @@ fn aborted_transactions_of_java_are_not_read() {
                 java.tell(&[java::record(&topic, 0, record), java::record(&topic, 1, record)]).await?;
             }
             java.tell(&[json!({"txn": end})]).await?;
-            while java.take(1).await?[0]["txn"] != end {}
+            // Each record is answered with its offset before the end of its transaction is.
+            let answers = java.take(2 * records.len() + 1).await?;
+            assert_eq!(answers.last().ok_or("no answer")?["txn"], end, "{answers:?}");
+            for answer in &answers[..2 * records.len()] {
+                assert!(answer["offset"].as_i64() >= Some(0), "{answer}");
+            }
             if end == "commit" {
                 committed.extend(records);
             }

@@ -22,7 +22,8 @@ pub async fn run(args: Produce, printer: &Printer) -> Result<(), Failure> {
         CompressionArg::Lz4 => Compression::Lz4,
         CompressionArg::Zstd => Compression::Zstd,
     };
-    let producer = client.producer().compression(compression).max_block(args.connection.timeout).start().await?;
+    let producer =
+        client.producer().compression(compression).max_block(args.connection.timeout).start().await?;
     let input: Box<dyn AsyncBufRead + Unpin> = match &args.file {
         Some(path) => {
             let file = tokio::fs::File::open(path).await.map_err(|e| format!("{}: {e}", path.display()))?;

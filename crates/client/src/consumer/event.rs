@@ -59,6 +59,12 @@ impl Revocation {
         &self.partitions
     }
 
+    /// Offset of the next record of one of these partitions that would have been handed out. `None` when it was not known yet, and
+    /// for other partitions.
+    pub fn position(&self, partition: &TopicPartition) -> Option<i64> {
+        self.placements.iter().find(|placement| placement.partition == *partition)?.position()
+    }
+
     /// When the group goes on without an answer.
     pub fn deadline(&self) -> Instant {
         self.deadline

@@ -15,7 +15,7 @@ use super::command::{Command, Control, Item, Start, answer};
 use super::event::Event;
 use super::handle::{Closer, ConsumerHandle};
 use super::placement::Placement;
-use crate::Result;
+use crate::{Error, ErrorKind, Result};
 
 /// Reads records from the partitions of topics, alone or as a member of a group.
 ///
@@ -173,7 +173,8 @@ impl Consumer {
             }
             None => {
                 self.end();
-                Ok(Some(Event::Closed))
+                Err(Error::new(ErrorKind::Bug, "the consumer's task ended without a reason")
+                    .remedy("it panicked, or its runtime was shut down: see the log"))
             }
         }
     }

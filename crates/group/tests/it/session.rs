@@ -105,7 +105,10 @@ fn join_waits_as_long_as_the_coordinator_may_park_it() {
     rig.pass(ms(1_000));
     rig.find();
     rig.pass(ms(29_000));
-    assert!(rig.calls.is_empty() && rig.events.is_empty(), "it is the coordinator still, so the wait goes on");
+    assert!(
+        rig.calls.is_empty() && rig.events.is_empty(),
+        "it is the coordinator still, so the wait goes on"
+    );
     rig.reply(&call, joined(1, "leader", MEMBER));
     assert_eq!(rig.expect("SyncGroup").lane, CallLane::Join);
     rig.pass(ms(3_000));

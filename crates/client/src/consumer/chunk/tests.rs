@@ -72,8 +72,10 @@ impl Rig {
     fn all(&mut self, max: usize) -> Vec<(i64, String)> {
         let mut all = Vec::new();
         while let Some(batch) = self.take(max).unwrap() {
-            let records: Vec<(i64, String)> =
-                batch.iter().map(|r| (r.offset(), String::from_utf8(r.value().unwrap().to_vec()).unwrap())).collect();
+            let records: Vec<(i64, String)> = batch
+                .iter()
+                .map(|r| (r.offset(), String::from_utf8(r.value().unwrap().to_vec()).unwrap()))
+                .collect();
             assert!(!records.is_empty() && records.len() == batch.len() && records.len() <= max);
             assert_eq!(records[0].0, batch.first_offset());
             assert_eq!(batch.next_offset(), self.chunk.position());
@@ -118,9 +120,11 @@ fn records_of_aborted_transactions_are_left_out() {
 
 #[test]
 fn an_offset_to_commit_lies_behind_what_is_left_out() {
-    let log = [wire(0, &["a"], Codec::None), marker(1, 1, true), wire(2, &["b"], Codec::Lz4), marker(3, 1, true)];
+    let log =
+        [wire(0, &["a"], Codec::None), marker(1, 1, true), wire(2, &["b"], Codec::Lz4), marker(3, 1, true)];
     let mut rig = Rig::new(&log, 0, 4, &[]);
-    let nexts: Vec<i64> = std::iter::from_fn(|| rig.take(500).unwrap()).map(|batch| batch.next_offset()).collect();
+    let nexts: Vec<i64> =
+        std::iter::from_fn(|| rig.take(500).unwrap()).map(|batch| batch.next_offset()).collect();
     assert_eq!(nexts, [2, 4]);
     let mut rig = Rig::new(&log[1..2], 1, 2, &[]);
     assert!(rig.take(500).unwrap().is_none());
@@ -158,7 +162,10 @@ fn a_damaged_batch_is_told_after_all_before_it_and_again_until_it_is_left() {
         assert_eq!((batch.first_offset(), batch.next_offset(), batch.len()), (2, 5, 3));
         for _ in 0..2 {
             let error = rig.take(500).unwrap_err();
-            assert_eq!((error.kind(), error.offset(), error.partition()), (ErrorKind::Data, Some(5), Some(3)));
+            assert_eq!(
+                (error.kind(), error.offset(), error.partition()),
+                (ErrorKind::Data, Some(5), Some(3))
+            );
             assert!(error.to_string().contains("offsets 5 to 6"), "{error}");
         }
     }
