@@ -17,6 +17,7 @@ pub use consumer::{
 };
 pub use error::{Error, ErrorKind, Result};
 pub use kavka_group::{OffsetAndMetadata, TopicPartition, assignor};
+pub use kavka_net::{BoxFuture, Dialer, Stream};
 pub use kavka_wire::ErrorCode;
 pub use kavka_wire::compress::Codec as Compression;
 pub use kavka_wire::records::{

@@ -154,6 +154,32 @@ async fn a_revocation_holds_partitions_until_it_is_released() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn once_a_revocation_was_told_no_record_of_its_partitions_comes() {
+    let rig = rig(2).await;
+    rig.fill(2, 1000, 100).await;
+    let mut first = rig.member("g").max_batch_records(1).start().await.unwrap();
+    take(&mut first, 10).await;
+    let _second = rig.member("g").start().await.unwrap();
+    let revocation = until(&mut first, |event| match event {
+        Event::Revoked(revocation) => Some(revocation),
+        _ => None,
+    })
+    .await;
+    // Much is fetched and not handed out.
+    let waited = tokio::time::timeout(Duration::from_secs(20), first.event()).await;
+    assert!(waited.is_err(), "{waited:?}");
+    revocation.release();
+    let assigned = until(&mut first, |event| match event {
+        Event::Assigned(partitions) => Some(partitions),
+        Event::Records(batch) => panic!("{batch:?}"),
+        _ => None,
+    })
+    .await;
+    let batch = within(first.next()).await.unwrap().unwrap();
+    assert_eq!((batch.first_offset(), assigned), (0, vec![batch.topic_partition().clone()]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn stored_offsets_are_committed_in_time_and_at_the_end() {
     let rig = rig(1).await;
     rig.fill(1, 30, 10).await;

@@ -48,12 +48,10 @@
 //!
 //! # Testing without a cluster
 //!
-//! The feature `testing` brings the module `testing`, a strict Kafka cluster inside the test process.
+//! The feature `testing` brings the module `testing`: a strict Kafka cluster inside the test process, over in-memory pipes that
+//! work under tokio's paused clock.
 
 pub use kavka_client::*;
 
-/// A strict Kafka cluster inside the process, for tests.
 #[cfg(feature = "testing")]
-pub mod testing {
-    pub use kavka_testbroker::*;
-}
+pub mod testing;
