@@ -160,8 +160,10 @@ async fn once_a_revocation_was_told_no_record_of_its_partitions_comes() {
     let mut first = rig.member("g").max_batch_records(1).start().await.unwrap();
     take(&mut first, 10).await;
     let _second = rig.member("g").start().await.unwrap();
+    let_pass(Duration::from_secs(10)).await;
     let revocation = until(&mut first, |event| match event {
         Event::Revoked(revocation) => Some(revocation),
+        Event::Records(batch) => panic!("{batch:?}"),
         _ => None,
     })
     .await;
@@ -189,7 +191,7 @@ async fn stored_offsets_are_committed_in_time_and_at_the_end() {
     consumer.store(&second).unwrap();
     consumer.store(&first).unwrap();
     assert_eq!(rig.committed("g", 0).await, None);
-    nothing_is_expected(Duration::from_secs(6)).await;
+    let_pass(Duration::from_secs(6)).await;
     assert_eq!(rig.committed("g", 0).await, Some(20), "the highest one");
     let third = within(consumer.next()).await.unwrap().unwrap();
     consumer.store(&third).unwrap();
@@ -198,7 +200,7 @@ async fn stored_offsets_are_committed_in_time_and_at_the_end() {
     assert_eq!(rig.cluster.group("g").await.unwrap().members.len(), 0);
 }
 
-async fn nothing_is_expected(time: Duration) {
+async fn let_pass(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
@@ -209,13 +211,13 @@ async fn auto_commit_commits_what_a_later_call_has_proved_handled() {
     let mut consumer =
         rig.member("g").max_batch_records(10).auto_commit(Duration::from_secs(1)).start().await.unwrap();
     assert_eq!(within(consumer.next()).await.unwrap().unwrap().next_offset(), 10);
-    nothing_is_expected(Duration::from_secs(30)).await;
+    let_pass(Duration::from_secs(30)).await;
     assert_eq!(rig.committed("g", 0).await, None, "the application still works on it");
     assert_eq!(within(consumer.next()).await.unwrap().unwrap().next_offset(), 20);
-    nothing_is_expected(Duration::from_secs(3)).await;
+    let_pass(Duration::from_secs(3)).await;
     assert_eq!(rig.committed("g", 0).await, Some(10));
     drop(consumer);
-    nothing_is_expected(Duration::from_secs(60)).await;
+    let_pass(Duration::from_secs(60)).await;
     assert_eq!(rig.committed("g", 0).await, Some(10), "a dropped consumer commits nothing");
 }
 
@@ -271,7 +273,7 @@ async fn closing_from_elsewhere_revokes_first() {
     let mut consumer = rig.member("g").max_batch_records(10).start().await.unwrap();
     let batch = within(consumer.next()).await.unwrap().unwrap();
     consumer.closer().close();
-    nothing_is_expected(Duration::from_secs(1)).await;
+    let_pass(Duration::from_secs(1)).await;
     // The batch in hand can still be committed.
     consumer.commit(&batch).await.unwrap();
     let revocation = until(&mut consumer, |event| match event {

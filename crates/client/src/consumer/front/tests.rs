@@ -93,7 +93,7 @@ async fn what_was_set_aside_comes_first_also_before_the_driver_says_that_it_may(
 }
 
 #[tokio::test]
-async fn a_batch_that_was_begun_is_set_aside_before_what_follows_it() {
+async fn records_keep_their_order_over_a_pause() {
     let mut rig = rig();
     rig.record(0);
     rig.record(1);
