@@ -69,6 +69,11 @@ impl Lanes {
         let lane = |number: u32| Lane::Group(first.wrapping_add(number));
         Lanes { fetch: lane(0), group: lane(1), join: lane(2) }
     }
+
+    /// Lets the connections end, once what is under way on them is done.
+    pub(super) fn release(&self, net: &Net) {
+        [self.fetch, self.group, self.join].into_iter().for_each(|lane| net.release(lane));
+    }
 }
 
 pub(super) async fn fetch(net: Net, lanes: Lanes, call: FetchCall) -> Done {

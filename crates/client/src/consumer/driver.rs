@@ -321,3 +321,10 @@ impl Driver {
         self.tell(Control::Ended(error));
     }
 }
+
+impl Drop for Driver {
+    /// However it ended: connections that nobody else uses are not kept until they have been idle for long.
+    fn drop(&mut self) {
+        self.lanes.release(&self.net);
+    }
+}
