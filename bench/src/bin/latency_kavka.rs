@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use kavka::{Client, Record, Start};
 use kavka_bench::{Window, arguments, percentiles};
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> kavka::Result<()> {
     let (bootstrap, topic, count) = arguments();
     let start = Instant::now();
