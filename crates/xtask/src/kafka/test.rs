@@ -15,6 +15,7 @@
 //! | `KAVKA_TEST_LIBS` | the folder of Kafka's jars |
 //! | `KAVKA_TEST_JAVA_CLASSPATH` | for Java peers: `java -cp $KAVKA_TEST_JAVA_CLASSPATH Interop consume …` |
 
+use std::ffi::OsString;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
@@ -55,24 +56,36 @@ fn run_tests(
     options: &Options,
 ) -> Result<(), String> {
     let xtask = std::env::current_exe().map_err(|e| format!("this program's path: {e}"))?;
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo
-        .current_dir(root)
-        .args(["test", "--release", "--package", "kavka-tests", "--test", "kafka", "--"])
-        .args(&options.words)
-        .args(&options.rest)
-        .env("KAVKA_TEST_BOOTSTRAP", cluster.bootstrap())
-        .envs(security)
-        .env("KAVKA_TEST_KAFKA_VERSION", cluster.version())
-        .env(DIR_VARIABLE, cluster.directory())
-        .env("KAVKA_TEST_LIBS", libs.jars())
-        .env("KAVKA_TEST_JAVA_CLASSPATH", classpath)
-        .env("KAVKA_XTASK", xtask);
-    let status = cargo.status().map_err(|e| format!("cargo: {e}"))?;
-    match status.success() {
-        true => Ok(()),
-        false => Err(format!("the tests failed; the nodes' logs are in {}", cluster.directory().display())),
-    }
+    let variables: Vec<(&str, OsString)> = [
+        ("KAVKA_TEST_BOOTSTRAP", cluster.bootstrap().into()),
+        ("KAVKA_TEST_KAFKA_VERSION", cluster.version().into()),
+        (DIR_VARIABLE, cluster.directory().into()),
+        ("KAVKA_TEST_LIBS", libs.jars().into()),
+        ("KAVKA_TEST_JAVA_CLASSPATH", classpath.into()),
+        ("KAVKA_XTASK", xtask.into()),
+    ]
+    .into_iter()
+    .chain(security.into_iter().map(|(name, value)| (name, value.into())))
+    .collect();
+    let suite = |package: &str, arguments: &[String]| {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo
+            .current_dir(root)
+            .args(["test", "--release", "--package", package, "--test", "kafka", "--"])
+            .args(arguments)
+            .envs(variables.iter().cloned());
+        let status = cargo.status().map_err(|e| format!("cargo: {e}"))?;
+        match status.success() {
+            true => Ok(()),
+            false => {
+                Err(format!("the tests failed; the nodes' logs are in {}", cluster.directory().display()))
+            }
+        }
+    };
+    let arguments = [&options.words[..], &options.rest[..]].concat();
+    suite("kavka-tests", &arguments)?;
+    // Who asks for some tests by name means those of the suite.
+    if arguments.is_empty() { suite("kavka-net", &[]) } else { Ok(()) }
 }
 
 /// The variables that say how to reach the listeners with SASL and TLS.
