@@ -1,13 +1,10 @@
 //! Where a test runs: the cluster in the process, or a real Kafka.
 
-use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kavka::{Client, ClientBuilder, NewTopic};
-use kavka_net::{BoxFuture, Dialer, Stream};
-use kavka_testbroker::{Builder, Cluster, Connector};
+use kavka_testbroker::{Builder, Cluster};
 
 use crate::{Outcome, within};
 
@@ -72,7 +69,7 @@ impl Target {
     pub fn builder(&self) -> ClientBuilder {
         let builder = Client::builder().bootstrap(&self.bootstrap).client_id("kavka-tests");
         match &self.cluster {
-            Some(cluster) if self.memory => builder.dialer(Arc::new(Memory(cluster.connector()))),
+            Some(cluster) if self.memory => builder.dialer(kavka::testing::dialer(cluster)),
             _ => builder,
         }
     }
@@ -144,19 +141,5 @@ pub async fn run(target: Target, limit: Duration, body: impl AsyncFnOnce(&Target
     }
     if let Err(error) = outcome.and_then(|outcome| outcome) {
         panic!("{error}");
-    }
-}
-
-/// Dials the cluster in the process without sockets.
-struct Memory(Connector);
-
-impl Dialer for Memory {
-    fn dial<'a>(
-        &'a self,
-        host: &'a str,
-        port: u16,
-        _: Instant,
-    ) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
-        Box::pin(async move { Ok(Box::new(self.0.dial(host, port).await?) as Box<dyn Stream>) })
     }
 }
