@@ -106,7 +106,7 @@ impl Member {
                     self.commit(consumer).await?;
                 }
             }
-            Event::Assigned(partitions) => self.tell(Did::Assigned(numbers(&partitions))),
+            Event::Assigned(partitions) => self.begin(&partitions, consumer).await?,
             Event::Revoked(revocation) => {
                 let offsets = self.drop_partitions(revocation.partitions());
                 let partitions = numbers(revocation.partitions());
@@ -126,6 +126,26 @@ impl Member {
             _ => {}
         }
         Ok(true)
+    }
+
+    /// Takes up partitions. What is committed for them is told too: a member that crashed may have had its last commit confirmed
+    /// without living to tell of it.
+    async fn begin(&mut self, partitions: &[TopicPartition], consumer: &Consumer) -> Result<()> {
+        self.tell(Did::Assigned(numbers(partitions)));
+        let mut known = Offsets::new();
+        match consumer.committed(partitions.iter().cloned()).await {
+            Ok(committed) => {
+                for (partition, outcome) in committed {
+                    match outcome {
+                        Ok(value) => known.extend(value.map(|value| (partition, value))),
+                        Err(error) => self.tolerate(error)?,
+                    }
+                }
+            }
+            Err(error) => self.tolerate(error)?,
+        }
+        self.tell(Did::Committed(committed(&known)));
+        Ok(())
     }
 
     /// "Handles" the records: reads which ones they are.
