@@ -3,6 +3,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kavka_wire::Uuid;
+
 use crate::assignor::{Assignor, Range, RoundRobin};
 use crate::{GroupError, GroupReply, GroupRequest, TopicMap};
 
@@ -46,11 +48,52 @@ impl OffsetAndMetadata {
     }
 }
 
+/// The protocol by which a member takes part in its group (`group.protocol`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// JoinGroup and SyncGroup: the members' leader shares the partitions. The default, as in the Java client.
+    #[default]
+    Classic,
+    /// The coordinator shares the partitions, and moves them one by one (KIP-848). Needs Kafka 4.0.
+    Consumer,
+    /// The consumer protocol where the coordinator has it, and the classic one elsewhere. Which one it is, is said by
+    /// [`Event::Protocol`].
+    Auto,
+}
+
+/// What a member wants to consume.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Subscription {
+    /// Topics by name.
+    pub topics: BTreeSet<Arc<str>>,
+    /// Topics by a pattern that the coordinator matches against whole names (RE2 syntax; KIP-848). The classic protocol has no
+    /// patterns and takes no notice of it.
+    pub regex: Option<Arc<str>>,
+}
+
+impl Subscription {
+    /// Whether nothing is wanted.
+    pub fn is_empty(&self) -> bool {
+        self.topics.is_empty() && self.regex.is_none()
+    }
+}
+
+impl From<BTreeSet<Arc<str>>> for Subscription {
+    fn from(topics: BTreeSet<Arc<str>>) -> Self {
+        Subscription { topics, regex: None }
+    }
+}
+
 /// How a member takes part in its group. The defaults are the Java client's.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The group (`group.id`).
     pub group_id: Arc<str>,
+    /// By which protocol (`group.protocol`). Default [`GroupProtocol::Classic`].
+    pub protocol: GroupProtocol,
+    /// The coordinator's assignor that is asked for in the consumer protocol (`group.remote.assignor`): `uniform` or `range`, unless
+    /// the broker has others. Default: the broker's own choice.
+    pub server_assignor: Option<Arc<str>>,
     /// Makes the member static (`group.instance.id`, KIP-345): it keeps its partitions over a restart within its session.
     pub instance_id: Option<Arc<str>>,
     /// Without a heartbeat for this long the coordinator gives the member up (`session.timeout.ms`). Default 45 s.
@@ -80,6 +123,8 @@ impl Config {
     pub fn new(group_id: impl Into<Arc<str>>) -> Self {
         Config {
             group_id: group_id.into(),
+            protocol: GroupProtocol::Classic,
+            server_assignor: None,
             instance_id: None,
             session_timeout: Duration::from_secs(45),
             heartbeat_interval: Duration::from_secs(3),
@@ -128,8 +173,8 @@ pub enum Input {
         /// The answer, or why there is none.
         result: Result<GroupReply, CallError>,
     },
-    /// Topics to consume; joins the group, or rejoins it when they differ from before. An empty set leaves the group.
-    Subscribe(BTreeSet<Arc<str>>),
+    /// What to consume; joins the group, or tells it when it differs from before. An empty subscription leaves the group.
+    Subscribe(Subscription),
     /// What is known about topics now. A topic that is not in the map is one that nothing is known about yet.
     Metadata(Arc<TopicMap>),
     /// The application is done with the partitions of [`Event::Revoke`]. Commits that belong to it come before.
@@ -151,7 +196,17 @@ pub enum Input {
         /// Of which partitions.
         partitions: Vec<TopicPartition>,
     },
-    /// Rejoin although nothing asks for it (Java's `enforceRebalance`).
+    /// The application has stopped taking part: give its partitions to others (what other clients do after `max.poll.interval.ms`).
+    /// The member leaves, reports its partitions lost, and waits for [`Input::Resume`]. A static member only falls silent, or leaves
+    /// for the time being where the protocol knows that.
+    Suspend {
+        /// Told to the coordinator (KIP-800), and as the reason of [`Event::Lost`].
+        reason: Arc<str>,
+    },
+    /// The application is back: join again.
+    Resume,
+    /// Rejoin although nothing asks for it (Java's `enforceRebalance`). In the consumer protocol the coordinator decides, and this
+    /// does nothing.
     Rejoin {
         /// Told to the coordinator (KIP-800).
         reason: Arc<str>,
@@ -266,6 +321,14 @@ pub enum Event {
         id: FetchId,
         /// What is committed for each partition; `None` is nothing.
         results: BTreeMap<TopicPartition, Result<Option<OffsetAndMetadata>, GroupError>>,
+    },
+    /// The protocol that the member goes by, told once before its first assignment, and again when it has to change. After it
+    /// [`GroupProtocol::Auto`] is settled; patterns are matched by whoever handles this machine if it is the classic one.
+    Protocol(GroupProtocol),
+    /// Topics with these ids were assigned and their names are not known; answered by [`Input::Metadata`].
+    WantTopicIds {
+        /// Which ones.
+        ids: BTreeSet<Uuid>,
     },
     /// The member leads the group and needs to know these topics; answered by [`Input::Metadata`].
     WantMetadata {

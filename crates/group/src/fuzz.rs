@@ -103,10 +103,13 @@ pub fn member(data: &[u8], start: Instant) {
     let topics: BTreeSet<Arc<str>> = BTreeSet::from(["t".into()]);
     while !source.0.is_empty() {
         let input = match source.byte() % 12 {
-            0 => Input::Subscribe(topics.clone()),
+            0 => Input::Subscribe(topics.clone().into()),
             1 => {
                 let mut map = TopicMap::new();
-                map.insert("t", TopicInfo { partitions: i32::from(source.byte() % 5), racks: Vec::new() });
+                map.insert(
+                    "t",
+                    TopicInfo { partitions: i32::from(source.byte() % 5), ..TopicInfo::default() },
+                );
                 Input::Metadata(Arc::new(map))
             }
             2 => Input::Released { epoch: revoked },

@@ -75,9 +75,11 @@ impl Group {
         let step = match input {
             Input::Timeout => Step::Continue,
             Input::Reply { token, result } => self.reply(now, token, result),
-            Input::Subscribe(topics) => member.subscribe(now, topics, config, out),
+            Input::Subscribe(subscription) => member.subscribe(now, subscription.topics, config, out),
             Input::Metadata(topics) => member.metadata(now, topics, config, out),
             Input::Released { epoch } => member.released(epoch),
+            // Not carried out yet: see the consumer protocol's member.
+            Input::Suspend { .. } | Input::Resume => Step::Continue,
             Input::Rejoin { reason } => member.rejoin(now, reason, config, out),
             Input::Leave { reason } => member.leave(reason),
             Input::Commit { id, offsets } => {

@@ -23,8 +23,8 @@ mod subscription;
 mod topics;
 
 pub use api::{
-    CallError, CallLane, CallTo, CommitId, Config, Epoch, Event, FetchId, Input, OffsetAndMetadata, Output,
-    Token, TopicPartition,
+    CallError, CallLane, CallTo, CommitId, Config, Epoch, Event, FetchId, GroupProtocol, Input,
+    OffsetAndMetadata, Output, Subscription, Token, TopicPartition,
 };
 pub use error::{GroupError, GroupErrorKind};
 pub use group::Group;

@@ -1,15 +1,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use kavka_wire::Uuid;
+
 /// What a leader needs to know about topics to assign their partitions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TopicMap {
     topics: BTreeMap<Arc<str>, Option<TopicInfo>>,
+    names: BTreeMap<Uuid, Arc<str>>,
 }
 
 /// A topic's partitions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TopicInfo {
+    /// Its id, which a topic of the same name that is created later does not share; `None` when the broker does not say.
+    pub id: Option<Uuid>,
     /// How many there are, numbered from 0.
     pub partitions: i32,
     /// The racks that hold replicas of each partition; empty when racks are not known.
@@ -24,7 +29,14 @@ impl TopicMap {
 
     /// Adds a topic that exists.
     pub fn insert(&mut self, topic: impl Into<Arc<str>>, info: TopicInfo) {
-        self.topics.insert(topic.into(), Some(info));
+        let topic = topic.into();
+        if let Some(id) = self.id(&topic) {
+            self.names.remove(&id);
+        }
+        if let Some(id) = info.id {
+            self.names.insert(id, topic.clone());
+        }
+        self.topics.insert(topic, Some(info));
     }
 
     /// Adds a topic that the cluster says does not exist.
@@ -42,6 +54,16 @@ impl TopicMap {
         self.topics.get(topic)?.as_ref()
     }
 
+    /// The name of a topic with an id.
+    pub fn name(&self, id: Uuid) -> Option<&Arc<str>> {
+        self.names.get(&id)
+    }
+
+    /// The id of a topic that exists, if it is known.
+    pub fn id(&self, topic: &str) -> Option<Uuid> {
+        self.get(topic)?.id
+    }
+
     /// How many partitions a topic has; 0 when it does not exist or nothing is known.
     pub fn partitions(&self, topic: &str) -> i32 {
         self.get(topic).map_or(0, |info| info.partitions)
@@ -51,11 +73,12 @@ impl TopicMap {
     pub(crate) fn snapshot(&self, topics: &BTreeSet<Arc<str>>, with_racks: bool) -> TopicMap {
         let of = |topic: &Arc<str>| {
             let info = self.get(topic).map(|info| TopicInfo {
+                id: info.id,
                 partitions: info.partitions,
                 racks: if with_racks { info.racks.clone() } else { Vec::new() },
             });
             (topic.clone(), info)
         };
-        TopicMap { topics: topics.iter().map(of).collect() }
+        TopicMap { topics: topics.iter().map(of).collect(), names: BTreeMap::new() }
     }
 }

@@ -137,7 +137,7 @@ impl Driver {
         match &self.options.source {
             Source::Subscribe(topics) => {
                 let topics = topics.clone();
-                self.tell_group(kavka_group::Input::Subscribe(topics));
+                self.tell_group(kavka_group::Input::Subscribe(topics.into()));
             }
             Source::Assign(partitions) => {
                 let mut committed = Vec::new();

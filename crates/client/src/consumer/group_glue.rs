@@ -96,6 +96,7 @@ impl Driver {
                 self.topics.want(topics);
                 self.refresh();
             }
+            Event::Protocol(_) | Event::WantTopicIds { .. } => {}
             Event::Left => self.on_left(),
             Event::Fatal(error) => {
                 let error = self.group_error(error);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use kavka_group::{TopicInfo, TopicMap};
 use kavka_net::{Cluster, Net, Topic};
-use kavka_wire::{ErrorClass, ErrorCode};
+use kavka_wire::{ErrorClass, ErrorCode, Uuid};
 
 use crate::{Error, ErrorKind};
 
@@ -158,5 +158,6 @@ fn info(cluster: &Cluster, topic: &Topic) -> TopicInfo {
     } else {
         Vec::new()
     };
-    TopicInfo { partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX), racks }
+    let partitions = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+    TopicInfo { id: Some(topic.id).filter(|id| *id != Uuid::ZERO), partitions, racks }
 }

@@ -86,7 +86,7 @@ fn racked(of: &[(&str, &[&str])]) -> TopicMap {
     for (topic, racks) in of {
         let racks: Vec<BTreeSet<Arc<str>>> =
             racks.iter().map(|list| list.split('+').map(Arc::from).collect()).collect();
-        metadata.insert(*topic, TopicInfo { partitions: racks.len() as i32, racks });
+        metadata.insert(*topic, TopicInfo { partitions: racks.len() as i32, racks, ..TopicInfo::default() });
     }
     metadata
 }
@@ -139,7 +139,10 @@ fn any_group() -> impl Strategy<Value = (GroupSubscription, TopicMap)> {
                 .iter()
                 .map(|racks| racks.iter().map(|r| Arc::from(format!("r{r}"))).collect())
                 .collect();
-            metadata.insert(format!("t{index}"), TopicInfo { partitions: racks.len() as i32, racks });
+            metadata.insert(
+                format!("t{index}"),
+                TopicInfo { partitions: racks.len() as i32, racks, ..TopicInfo::default() },
+            );
         }
         (group, metadata)
     })

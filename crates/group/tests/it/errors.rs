@@ -8,7 +8,7 @@ use crate::rig::*;
 /// Subscribed, coordinator found, a JoinGroup out.
 fn joining() -> (Rig, Call) {
     let mut rig = Rig::new(|_| {});
-    rig.feed(Input::Subscribe(topics(&["t"])));
+    rig.feed(Input::Subscribe(topics(&["t"]).into()));
     rig.find();
     let call = rig.expect("JoinGroup");
     (rig, call)

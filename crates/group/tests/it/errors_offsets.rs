@@ -190,7 +190,7 @@ fn leave_at_the_wrong_coordinator_is_repeated_at_the_right_one() {
 #[test]
 fn find_coordinator_group_authorization_failed_is_fatal() {
     let mut rig = Rig::new(|_| {});
-    rig.feed(Input::Subscribe(topics(&["t"])));
+    rig.feed(Input::Subscribe(topics(&["t"]).into()));
     let call = rig.expect("FindCoordinator");
     rig.reply(&call, looked_up(ErrorCode::GROUP_AUTHORIZATION_FAILED, -1));
     assert_eq!(rig.fatal().unwrap().kind, GroupErrorKind::Authorization);
@@ -200,7 +200,7 @@ fn find_coordinator_group_authorization_failed_is_fatal() {
 fn find_coordinator_retriable_errors_back_off() {
     for code in [ErrorCode::COORDINATOR_NOT_AVAILABLE, ErrorCode::COORDINATOR_LOAD_IN_PROGRESS] {
         let mut rig = Rig::new(|_| {});
-        rig.feed(Input::Subscribe(topics(&["t"])));
+        rig.feed(Input::Subscribe(topics(&["t"]).into()));
         let call = rig.expect("FindCoordinator");
         rig.reply(&call, looked_up(code, -1));
         rig.none("FindCoordinator");
@@ -213,7 +213,7 @@ fn find_coordinator_retriable_errors_back_off() {
 #[test]
 fn find_coordinator_without_a_node_is_no_answer() {
     let mut rig = Rig::new(|_| {});
-    rig.feed(Input::Subscribe(topics(&["t"])));
+    rig.feed(Input::Subscribe(topics(&["t"]).into()));
     let call = rig.expect("FindCoordinator");
     rig.reply(&call, looked_up(ErrorCode::NONE, -1));
     rig.none("JoinGroup");
@@ -225,7 +225,7 @@ fn find_coordinator_without_a_node_is_no_answer() {
 #[test]
 fn find_coordinator_takes_the_entry_of_its_group_in_any_version() {
     let mut rig = Rig::new(|_| {});
-    rig.feed(Input::Subscribe(topics(&["t"])));
+    rig.feed(Input::Subscribe(topics(&["t"]).into()));
     let call = rig.expect("FindCoordinator");
     let GroupRequest::FindCoordinator(request) = &call.request else { panic!() };
     assert_eq!(

@@ -23,7 +23,7 @@ fn coop(partitions: &[i32]) -> Rig {
 #[test]
 fn a_follower_joins_syncs_and_gets_its_partitions() {
     let mut rig = Rig::new(|config| config.rack = Some("r1".into()));
-    rig.feed(Input::Subscribe(topics(&["u", "t"])));
+    rig.feed(Input::Subscribe(topics(&["u", "t"]).into()));
     rig.find();
     let join = rig.follow();
     let names: Vec<&str> = join_of(&join).protocols.iter().map(|p| &*p.name).collect();
@@ -40,7 +40,7 @@ fn a_follower_joins_syncs_and_gets_its_partitions() {
 #[test]
 fn partitions_named_twice_are_one() {
     let mut rig = Rig::new(|_| {});
-    rig.feed(Input::Subscribe(topics(&["t"])));
+    rig.feed(Input::Subscribe(topics(&["t"]).into()));
     rig.find();
     rig.follow();
     rig.give(&parts("t", &[0, 0, 1]));
@@ -103,22 +103,22 @@ fn a_cooperative_member_gives_up_what_goes_to_another_and_joins_once_more() {
 #[test]
 fn a_cooperative_member_gives_up_topics_that_it_does_not_want_any_more_before_it_joins() {
     let mut rig = Rig::new(|config| config.assignors = vec![Arc::new(Coop)]);
-    rig.feed(Input::Subscribe(topics(&["t", "u"])));
+    rig.feed(Input::Subscribe(topics(&["t", "u"]).into()));
     rig.find();
     rig.follow();
     rig.give(&[tp("t", 0), tp("u", 0)]);
     rig.events();
-    rig.feed(Input::Subscribe(topics(&["t"])));
+    rig.feed(Input::Subscribe(topics(&["t"]).into()));
     assert_eq!(rig.revocation().1, [tp("u", 0)]);
 }
 
 #[test]
 fn a_subscription_changed_while_the_join_is_parked_is_joined_with_next() {
     let mut rig = Rig::new(|_| {});
-    rig.feed(Input::Subscribe(topics(&["t"])));
+    rig.feed(Input::Subscribe(topics(&["t"]).into()));
     rig.find();
     let parked = rig.expect("JoinGroup");
-    rig.feed(Input::Subscribe(topics(&["u"])));
+    rig.feed(Input::Subscribe(topics(&["u"]).into()));
     rig.none("JoinGroup");
     rig.reply(&parked, joined(1, "leader", MEMBER));
     rig.give(&parts("t", &[0]));
@@ -132,7 +132,7 @@ fn a_subscription_changed_while_the_join_is_parked_is_joined_with_next() {
 #[test]
 fn the_same_subscription_again_changes_nothing() {
     let mut rig = Rig::stable(&[0], |_| {});
-    rig.feed(Input::Subscribe(topics(&["t"])));
+    rig.feed(Input::Subscribe(topics(&["t"]).into()));
     assert!(rig.calls.is_empty() && rig.events.is_empty());
 }
 
@@ -149,7 +149,7 @@ fn one_revocation_at_a_time() {
     rig.feed(Input::Rejoin { reason: "a".into() });
     let (epoch, _) = rig.revocation();
     rig.feed(Input::Rejoin { reason: "b".into() });
-    rig.feed(Input::Subscribe(topics(&["t", "u"])));
+    rig.feed(Input::Subscribe(topics(&["t", "u"]).into()));
     rig.heartbeat(ErrorCode::REBALANCE_IN_PROGRESS);
     assert!(rig.events.is_empty());
     rig.feed(Input::Released { epoch });
@@ -161,7 +161,7 @@ fn one_revocation_at_a_time() {
 #[test]
 fn a_static_member_names_itself_in_every_request_and_does_not_leave() {
     let mut rig = Rig::new(|config| config.instance_id = Some("i".into()));
-    rig.feed(Input::Subscribe(topics(&["t"])));
+    rig.feed(Input::Subscribe(topics(&["t"]).into()));
     rig.find();
     let instance = Some("i".into());
     assert_eq!(join_of(&rig.follow()).group_instance_id, instance);
@@ -189,7 +189,7 @@ fn an_answer_without_a_generation_or_for_another_kind_of_group_is_fatal() {
     ];
     for spoil in spoil {
         let mut rig = Rig::new(|_| {});
-        rig.feed(Input::Subscribe(topics(&["t"])));
+        rig.feed(Input::Subscribe(topics(&["t"]).into()));
         rig.find();
         let call = rig.expect("JoinGroup");
         let kavka_group::GroupReply::JoinGroup(mut response) = joined(1, "leader", MEMBER) else { panic!() };

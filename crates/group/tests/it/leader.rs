@@ -30,7 +30,7 @@ fn subscribed(names: &[&str], rack: Option<&str>) -> Bytes {
 fn leads(members: &[(&str, Bytes)], metadata: &[(&str, i32)]) -> Rig {
     let mut rig = Rig::new(|_| {});
     rig.feed(Input::Metadata(map(metadata)));
-    rig.feed(Input::Subscribe(topics(&["t"])));
+    rig.feed(Input::Subscribe(topics(&["t"]).into()));
     rig.find();
     let call = rig.expect("JoinGroup");
     rig.reply(&call, leading(1, "range", members));
@@ -69,7 +69,7 @@ fn a_topic_that_does_not_exist_is_not_waited_for() {
     let members = [(MEMBER, subscribed(&["t", "gone"], None))];
     let mut rig = leads(&members, &[("t", 1)]);
     let mut metadata = TopicMap::new();
-    metadata.insert("t", TopicInfo { partitions: 1, racks: Vec::new() });
+    metadata.insert("t", TopicInfo { partitions: 1, ..TopicInfo::default() });
     metadata.insert_missing("gone");
     rig.feed(Input::Metadata(Arc::new(metadata)));
     rig.expect("SyncGroup");
@@ -125,7 +125,7 @@ fn the_leader_rejoins_when_partitions_are_added_to_any_topic_of_the_group() {
 fn the_leader_rejoins_when_a_topic_disappears() {
     let mut rig = stable_leader(None);
     let mut metadata = TopicMap::new();
-    metadata.insert("t", TopicInfo { partitions: 2, racks: Vec::new() });
+    metadata.insert("t", TopicInfo { partitions: 2, ..TopicInfo::default() });
     metadata.insert_missing("u");
     rig.feed(Input::Metadata(Arc::new(metadata)));
     rig.revocation();
@@ -150,8 +150,8 @@ fn a_change_during_the_rebalance_is_seen_after_it() {
 fn racked(rack: &str) -> Arc<TopicMap> {
     let racks = |rack: &str| vec![BTreeSet::from([Arc::from(rack)]), BTreeSet::from([Arc::from("r0")])];
     let mut metadata = TopicMap::new();
-    metadata.insert("t", TopicInfo { partitions: 2, racks: racks(rack) });
-    metadata.insert("u", TopicInfo { partitions: 1, racks: Vec::new() });
+    metadata.insert("t", TopicInfo { partitions: 2, racks: racks(rack), ..TopicInfo::default() });
+    metadata.insert("u", TopicInfo { partitions: 1, ..TopicInfo::default() });
     Arc::new(metadata)
 }
 
@@ -161,7 +161,7 @@ fn racks_are_watched_only_when_a_member_has_one() {
         let members = [(MEMBER, subscribed(&["t"], None)), ("m-2", subscribed(&["u"], member))];
         let mut rig = Rig::new(|_| {});
         rig.feed(Input::Metadata(racked("r1")));
-        rig.feed(Input::Subscribe(topics(&["t"])));
+        rig.feed(Input::Subscribe(topics(&["t"]).into()));
         rig.find();
         let call = rig.expect("JoinGroup");
         rig.reply(&call, leading(1, "range", &members));
@@ -178,7 +178,7 @@ fn racks_are_watched_only_when_a_member_has_one() {
 fn a_static_leader_that_came_back_does_not_share_again_but_watches() {
     let mut rig = Rig::new(|config| config.instance_id = Some("i".into()));
     rig.feed(Input::Metadata(map(&[("t", 2)])));
-    rig.feed(Input::Subscribe(topics(&["t"])));
+    rig.feed(Input::Subscribe(topics(&["t"]).into()));
     rig.find();
     let call = rig.expect("JoinGroup");
     let GroupReply::JoinGroup(mut response) = leading(4, "range", &[(MEMBER, subscribed(&["t"], None))])
@@ -218,7 +218,7 @@ fn an_assignor_that_breaks_the_rules_is_stopped() {
     for assign in broken {
         let mut rig = Rig::new(|config| config.assignors = vec![Arc::new(Broken(assign))]);
         rig.feed(Input::Metadata(map(&[("t", 2)])));
-        rig.feed(Input::Subscribe(topics(&["t"])));
+        rig.feed(Input::Subscribe(topics(&["t"]).into()));
         rig.find();
         let call = rig.expect("JoinGroup");
         rig.reply(&call, leading(1, "range", &[(MEMBER, subscribed(&["t"], None))]));

@@ -99,7 +99,7 @@ fn commits_without_a_coordinator_do_not_hold_the_leave_for_ever() {
 #[test]
 fn a_leave_while_a_join_is_parked_takes_the_pending_member_away() {
     let mut rig = Rig::new(|_| {});
-    rig.feed(Input::Subscribe(topics(&["t"])));
+    rig.feed(Input::Subscribe(topics(&["t"]).into()));
     rig.find();
     let call = rig.expect("JoinGroup");
     rig.reply(&call, join_error(ErrorCode::MEMBER_ID_REQUIRED, "given"));
@@ -115,7 +115,7 @@ fn a_leave_while_a_join_is_parked_takes_the_pending_member_away() {
 #[test]
 fn a_leave_while_a_sync_is_parked_gives_nothing_new() {
     let mut rig = Rig::new(|_| {});
-    rig.feed(Input::Subscribe(topics(&["t"])));
+    rig.feed(Input::Subscribe(topics(&["t"]).into()));
     rig.find();
     rig.follow();
     let parked = rig.expect("SyncGroup");
@@ -136,7 +136,7 @@ fn who_is_no_member_is_gone_at_once() {
 #[test]
 fn unsubscribing_leaves() {
     let mut rig = Rig::stable(&[0], |_| {});
-    rig.feed(Input::Subscribe(topics(&[])));
+    rig.feed(Input::Subscribe(topics(&[]).into()));
     rig.expect("LeaveGroup");
 }
 

@@ -49,7 +49,7 @@ pub(crate) fn topics(names: &[&str]) -> BTreeSet<Arc<str>> {
 pub(crate) fn map(counts: &[(&str, i32)]) -> Arc<TopicMap> {
     let mut map = TopicMap::new();
     for (topic, partitions) in counts {
-        map.insert(*topic, TopicInfo { partitions: *partitions, racks: Vec::new() });
+        map.insert(*topic, TopicInfo { partitions: *partitions, ..TopicInfo::default() });
     }
     Arc::new(map)
 }
@@ -205,7 +205,7 @@ impl Rig {
     /// A stable follower with these partitions of `t`.
     pub(crate) fn stable(partitions: &[i32], change: impl FnOnce(&mut Config)) -> Rig {
         let mut rig = Rig::new(change);
-        rig.feed(Input::Subscribe(topics(&["t"])));
+        rig.feed(Input::Subscribe(topics(&["t"]).into()));
         rig.find();
         rig.follow();
         rig.give(&parts("t", partitions));

@@ -55,7 +55,7 @@ fn a_dead_coordinator_ends_the_session_in_time() {
 #[test]
 fn each_lost_answer_is_asked_for_again() {
     let mut rig = Rig::new(|_| {});
-    rig.feed(Input::Subscribe(topics(&["t"])));
+    rig.feed(Input::Subscribe(topics(&["t"]).into()));
     let call = rig.expect("FindCoordinator");
     rig.unreachable(&call);
     rig.pass(ms(200));
@@ -95,7 +95,7 @@ fn each_lost_answer_is_asked_for_again() {
 #[test]
 fn join_waits_as_long_as_the_coordinator_may_park_it() {
     let mut rig = Rig::new(|config| config.rebalance_timeout = ms(60_000));
-    rig.feed(Input::Subscribe(topics(&["t"])));
+    rig.feed(Input::Subscribe(topics(&["t"]).into()));
     rig.find();
     let call = rig.expect("JoinGroup");
     assert_eq!((call.lane, call.timeout), (CallLane::Join, ms(65_000)));
@@ -118,7 +118,7 @@ fn join_waits_as_long_as_the_coordinator_may_park_it() {
 #[test]
 fn duplicate_and_unknown_answers_change_nothing() {
     let mut rig = Rig::new(|_| {});
-    rig.feed(Input::Subscribe(topics(&["t"])));
+    rig.feed(Input::Subscribe(topics(&["t"]).into()));
     let lookup = rig.find();
     let join = rig.follow();
     let sync = rig.give(&parts("t", &[0]));
@@ -149,7 +149,7 @@ fn bad_news_of_an_old_coordinator_is_not_held_against_the_new_one() {
 #[test]
 fn a_sync_parked_at_a_coordinator_that_is_none_any_more_is_given_up() {
     let mut rig = Rig::new(|_| {});
-    rig.feed(Input::Subscribe(topics(&["t"])));
+    rig.feed(Input::Subscribe(topics(&["t"]).into()));
     rig.find();
     rig.follow();
     let parked = rig.expect("SyncGroup");

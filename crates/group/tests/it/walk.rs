@@ -126,7 +126,7 @@ impl World {
     fn begin(&mut self, index: usize) {
         let partitions = self.partitions;
         self.feed(index, Input::Metadata(map(&[("t", partitions), ("u", 3)])));
-        self.feed(index, Input::Subscribe(topics(&["t", "u"])));
+        self.feed(index, Input::Subscribe(topics(&["t", "u"]).into()));
     }
 
     fn travel(&mut self, due: Due) {
@@ -231,6 +231,7 @@ impl World {
                 let result = &results[&partition];
                 assert!(result.is_ok() || !self.quiet, "a commit failed without a fault: {result:?}");
             }
+            Event::Protocol(_) | Event::WantTopicIds { .. } => {}
             Event::Left => {
                 self.actors[index].gone = true;
                 self.actors[index].owned.clear();
