@@ -360,7 +360,7 @@ impl<T: Token> Connection<T> {
             Step::Again => self.ask_versions(handshake, now, deadline, correlation_id),
             Step::Done(versions, answer) => {
                 self.frames.allow(self.settings.max_response);
-                let pause = throttle::of(&answer);
+                let pause = throttle::pause(answer.throttle_time_ms);
                 if !pause.is_zero() {
                     self.handle(now, Input::Throttle(pause));
                 }

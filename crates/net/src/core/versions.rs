@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use kavka_wire::ApiKey;
-use kavka_wire::codec::Request;
 use kavka_wire::messages::ApiVersionsResponse;
 
 use crate::error::{Error, ErrorKind, Peer, Result};
@@ -78,10 +77,15 @@ impl Versions {
         &self.features
     }
 
-    /// The highest version of `R` within our range, the broker's and `wanted`.
-    pub(crate) fn choose<R: Request>(&self, wanted: RangeInclusive<i16>, peer: &Peer) -> Result<i16> {
-        let (min, max) = (*R::VERSIONS.start().max(wanted.start()), *R::VERSIONS.end().min(wanted.end()));
-        let api = R::KEY;
+    /// The highest version of an API within our range, the broker's and `wanted`.
+    pub(crate) fn choose(
+        &self,
+        api: ApiKey,
+        ours: RangeInclusive<i16>,
+        wanted: RangeInclusive<i16>,
+        peer: &Peer,
+    ) -> Result<i16> {
+        let (min, max) = (*ours.start().max(wanted.start()), *ours.end().min(wanted.end()));
         let Some((theirs_min, theirs_max)) = self.apis.get(&api) else {
             return Err(Error::new(
                 ErrorKind::Unsupported,
@@ -108,6 +112,7 @@ impl Versions {
 
 #[cfg(test)]
 mod tests {
+    use kavka_wire::codec::Request;
     use kavka_wire::messages::{FetchRequest, ProduceRequest, api_versions};
 
     use super::*;
@@ -125,12 +130,16 @@ mod tests {
         Versions::new(&ApiVersionsResponse { api_keys, ..Default::default() })
     }
 
+    fn choose<R: Request>(versions: &Versions, wanted: RangeInclusive<i16>, peer: &Peer) -> Result<i16> {
+        versions.choose(R::KEY, R::VERSIONS, wanted, peer)
+    }
+
     #[test]
     fn takes_the_highest_version_within_all_three_ranges() {
         let peer = Peer::new(1, "a", 9092);
         let versions = versions(&[(1, 4, 13), (0, 0, 3)]);
-        assert_eq!(versions.choose::<FetchRequest>(0..=i16::MAX, &peer).unwrap(), 13);
-        assert_eq!(versions.choose::<FetchRequest>(0..=12, &peer).unwrap(), 12);
+        assert_eq!(choose::<FetchRequest>(&versions, 0..=i16::MAX, &peer).unwrap(), 13);
+        assert_eq!(choose::<FetchRequest>(&versions, 0..=12, &peer).unwrap(), 12);
         assert!(versions.supports(ApiKey::FETCH, 4) && !versions.supports(ApiKey::FETCH, 3));
         assert!(!versions.supports(ApiKey::METADATA, 0));
     }
@@ -139,14 +148,14 @@ mod tests {
     fn says_which_ranges_do_not_meet() {
         let peer = Peer::new(1, "a", 9092);
         let versions = versions(&[(1, 4, 13), (0, 0, 2)]);
-        let old = versions.choose::<ProduceRequest>(0..=i16::MAX, &peer).unwrap_err();
+        let old = choose::<ProduceRequest>(&versions, 0..=i16::MAX, &peer).unwrap_err();
         assert_eq!(old.kind(), ErrorKind::Unsupported);
         let text = old.to_string();
         assert!(text.contains("Produce") && text.contains("0 to 2") && text.contains("too old"), "{text}");
         assert!(
-            versions.choose::<FetchRequest>(14..=17, &peer).unwrap_err().to_string().contains("14 to 17")
+            choose::<FetchRequest>(&versions, 14..=17, &peer).unwrap_err().to_string().contains("14 to 17")
         );
-        let unknown = versions.choose::<kavka_wire::messages::MetadataRequest>(0..=13, &peer).unwrap_err();
+        let unknown = choose::<kavka_wire::messages::MetadataRequest>(&versions, 0..=13, &peer).unwrap_err();
         assert!(
             unknown.to_string().contains("Metadata") && unknown.to_string().contains("broker 1 (a:9092)")
         );

@@ -163,11 +163,13 @@ impl Net {
     /// Fails as [`Connection::call`] and [`connection`](Self::connection) do.
     ///
     /// Cancel safety: as for [`Connection::call`].
-    pub async fn call<R>(&self, to: To, lane: Lane, request: &R, options: CallOptions) -> Result<R::Response>
-    where
-        R: Request,
-        R::Response: 'static,
-    {
+    pub async fn call<R: Request>(
+        &self,
+        to: To,
+        lane: Lane,
+        request: &R,
+        options: CallOptions,
+    ) -> Result<R::Response> {
         let versions = options.min_version..=options.max_version;
         self.0.route.call(&to, lane, request, versions, clock::after(options.timeout)).await
     }

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use kavka_wire::codec::Request;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout_at;
@@ -10,7 +11,7 @@ use tokio::time::timeout_at;
 use super::clock;
 use super::net::{Lane, To};
 use super::pool::{Acquire, Command, Refused, Target};
-use super::wire::Connection;
+use super::wire::{Connection, Outgoing};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A way to the pool that does not keep it alive.
@@ -76,25 +77,34 @@ impl Route {
     }
 
     /// A whole call: a request that was not sent when its connection ended is sent on a new one.
-    pub(crate) async fn call<R>(
+    pub(crate) async fn call<R: Request>(
         &self,
         to: &To,
         lane: Lane,
         request: &R,
         versions: RangeInclusive<i16>,
         deadline: Instant,
-    ) -> Result<R::Response>
-    where
-        R: Request,
-        R::Response: 'static,
-    {
+    ) -> Result<R::Response> {
+        let (connection, bytes, version) = self.exchange(to, lane, request, versions, deadline).await?;
+        connection.read::<R>(bytes, version)
+    }
+
+    async fn exchange(
+        &self,
+        to: &To,
+        lane: Lane,
+        request: &dyn Outgoing,
+        versions: RangeInclusive<i16>,
+        deadline: Instant,
+    ) -> Result<(Connection, Bytes, i16)> {
         loop {
             let connection = self.connection(to, lane, deadline).await?;
-            match connection.call_within(request, versions.clone(), deadline).await {
+            match connection.exchange(request, versions.clone(), deadline, true).await {
+                Ok((bytes, version)) => return Ok((connection, bytes, version)),
                 Err(error) if error.is_unsent_disconnect() && clock::now() < deadline => {
-                    tracing::debug!(%error, api = %R::KEY, "not sent; trying another connection");
+                    tracing::debug!(%error, api = %request.api(), "not sent; trying another connection");
                 }
-                other => return other,
+                Err(error) => return Err(error),
             }
         }
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use kavka_wire::codec::{Frame, Limits, Request};
+use kavka_wire::codec::{DecodeError, EncodeError, Frame, Limits, Message, Request};
 use kavka_wire::{ApiKey, decode_response, request_frame};
 use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, oneshot};
@@ -61,6 +61,27 @@ impl Drop for Loaded<'_> {
     }
 }
 
+/// What a connection needs of a request. Behind this, sending and waiting are compiled once and not for each kind of request.
+pub(crate) trait Outgoing: Sync {
+    fn api(&self) -> ApiKey;
+    fn versions(&self) -> RangeInclusive<i16>;
+    fn frame(&self, version: i16, correlation_id: i32, client_id: &ByteString) -> Result<Frame, EncodeError>;
+}
+
+impl<R: Request> Outgoing for R {
+    fn api(&self) -> ApiKey {
+        R::KEY
+    }
+
+    fn versions(&self) -> RangeInclusive<i16> {
+        R::VERSIONS
+    }
+
+    fn frame(&self, version: i16, correlation_id: i32, client_id: &ByteString) -> Result<Frame, EncodeError> {
+        request_frame(self, version, correlation_id, Some(client_id))
+    }
+}
+
 impl Connection {
     /// The version that [`call`](Self::call) would use: the highest that the broker, this client and `cap` allow.
     ///
@@ -71,7 +92,7 @@ impl Connection {
 
     /// Like [`version`](Self::version), with a lowest version too.
     pub fn version_within<R: Request>(&self, versions: RangeInclusive<i16>) -> Result<i16> {
-        self.0.versions.choose::<R>(versions, &self.0.peer)
+        self.0.versions.choose(R::KEY, R::VERSIONS, versions, &self.0.peer)
     }
 
     /// What the broker supports.
@@ -111,39 +132,24 @@ impl Connection {
     ///
     /// Cancel safety: dropped before the request was written, it is not sent; dropped later, its answer is read and thrown
     /// away. The connection stays usable either way.
-    pub async fn call<R>(&self, request: &R, version_cap: i16, timeout: Duration) -> Result<R::Response>
-    where
-        R: Request,
-        R::Response: 'static,
-    {
+    pub async fn call<R: Request>(
+        &self,
+        request: &R,
+        version_cap: i16,
+        timeout: Duration,
+    ) -> Result<R::Response> {
         self.call_within(request, 0..=version_cap, clock::after(timeout)).await
     }
 
     /// Like [`call`](Self::call), with a lowest version and a time instead of a duration.
-    pub async fn call_within<R>(
+    pub async fn call_within<R: Request>(
         &self,
         request: &R,
         versions: RangeInclusive<i16>,
         deadline: Instant,
-    ) -> Result<R::Response>
-    where
-        R: Request,
-        R::Response: 'static,
-    {
-        let version = self.version_within::<R>(versions)?;
-        let bytes = self.exchange(request, version, deadline, true).await?;
-        let shared = &*self.0;
-        let (_, answer) = decode_response::<R>(bytes, version, &shared.limits).map_err(|error| {
-            let what = "the answer cannot be decoded";
-            Error::new(ErrorKind::Decode, what).at(&shared.peer).caused_by(error)
-        })?;
-        let pause = throttle::of(&answer);
-        if !pause.is_zero() {
-            tracing::debug!(broker = %shared.peer.name, ?pause, "throttled by the broker");
-            // A connection that has ended has nothing to be quiet about.
-            let _ = shared.commands.send(Command::Throttle(pause));
-        }
-        Ok(answer)
+    ) -> Result<R::Response> {
+        let (bytes, version) = self.exchange(request, versions, deadline, true).await?;
+        self.read::<R>(bytes, version)
     }
 
     /// Sends a request that the broker does not answer (Produce with acks=0) and returns when its last byte was written.
@@ -156,28 +162,50 @@ impl Connection {
         version_cap: i16,
         timeout: Duration,
     ) -> Result<()> {
-        let version = self.version::<R>(version_cap)?;
-        self.exchange(request, version, clock::after(timeout), false).await.map(|_| ())
+        self.exchange(request, 0..=version_cap, clock::after(timeout), false).await.map(|_| ())
     }
 
-    async fn exchange<R: Request>(
+    /// The answer in a frame that [`exchange`](Self::exchange) gave.
+    pub(crate) fn read<R: Request>(&self, bytes: Bytes, version: i16) -> Result<R::Response> {
+        let decoded = decode_response::<R>(bytes, version, &self.0.limits);
+        let (_, answer) = decoded.map_err(|error| self.unreadable(error))?;
+        self.heed(answer.throttle_time_ms());
+        Ok(answer)
+    }
+
+    fn unreadable(&self, error: DecodeError) -> Error {
+        Error::new(ErrorKind::Decode, "the answer cannot be decoded").at(&self.0.peer).caused_by(error)
+    }
+
+    /// Leaves the broker alone for as long as it asked for.
+    fn heed(&self, throttle_time_ms: i32) {
+        let pause = throttle::pause(throttle_time_ms);
+        if !pause.is_zero() {
+            tracing::debug!(broker = %self.0.peer.name, ?pause, "throttled by the broker");
+            // A connection that has ended has nothing to be quiet about.
+            let _ = self.0.commands.send(Command::Throttle(pause));
+        }
+    }
+
+    /// Sends a request in the highest version within `versions`; gives the frame of the answer and the version.
+    pub(crate) async fn exchange(
         &self,
-        request: &R,
-        version: i16,
+        request: &dyn Outgoing,
+        versions: RangeInclusive<i16>,
         deadline: Instant,
         answered: bool,
-    ) -> Result<Bytes> {
+    ) -> Result<(Bytes, i16)> {
         let shared = &*self.0;
+        let api = request.api();
+        let version = shared.versions.choose(api, request.versions(), versions, &shared.peer)?;
         let correlation_id = shared.correlation.fetch_add(1, Ordering::Relaxed);
-        let frame: Frame =
-            request_frame(request, version, correlation_id, Some(&shared.client_id)).map_err(|error| {
-                let what = "the request cannot be encoded";
-                Error::new(ErrorKind::Encode, what).at(&shared.peer).caused_by(error)
-            })?;
+        let frame = request.frame(version, correlation_id, &shared.client_id).map_err(|error| {
+            let what = "the request cannot be encoded";
+            Error::new(ErrorKind::Encode, what).at(&shared.peer).caused_by(error)
+        })?;
         shared.load.fetch_add(1, Ordering::Relaxed);
         let _loaded = Loaded(&shared.load);
         let (token, answer) = oneshot::channel();
-        let api = R::KEY;
         let request = connection::Request {
             api,
             correlation_id,
@@ -195,7 +223,7 @@ impl Connection {
             return Err(gone(false));
         }
         // Only a runtime that shuts down takes the task, and with it the other end, away without a word.
-        answer.await.unwrap_or_else(|_| Err(gone(true)))
+        answer.await.unwrap_or_else(|_| Err(gone(true))).map(|bytes| (bytes, version))
     }
 
     /// No request will be accepted any more; those under way are finished first.

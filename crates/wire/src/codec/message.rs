@@ -9,13 +9,18 @@ use crate::ApiKey;
 pub trait Struct: Field + Default {}
 
 /// A whole message: a request, a response, or a value embedded in one.
-pub trait Message: Struct {
+pub trait Message: Struct + Send + Sync + 'static {
     /// The schema's name, as `FetchRequest`.
     const NAME: &'static str;
     /// The versions that this library reads and writes.
     const VERSIONS: RangeInclusive<i16>;
     /// The first flexible version (KIP-482); `i16::MAX` when there is none.
     const FLEXIBLE: i16;
+
+    /// How long the sender of this answer asks to be left alone (KIP-219), in milliseconds; 0 for messages that cannot say so.
+    fn throttle_time_ms(&self) -> i32 {
+        0
+    }
 
     /// Reads the message from where the reader stands; bytes may follow it.
     fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {

@@ -21,6 +21,10 @@ impl Default for Limits {
 
 type Result<T> = std::result::Result<T, DecodeError>;
 
+/// Reads the value of a tag that it knows, and says whether it did. Not a type parameter: each struct has such a reader, and the walk
+/// over the tags is not worth compiling for each of them.
+pub(crate) type KnownTags<'a> = &'a mut dyn FnMut(&mut Reader, u32) -> Result<bool>;
+
 /// Reads Kafka's primitive types from one frame. Strings and byte fields are views over the frame.
 #[derive(Debug)]
 pub struct Reader {
@@ -164,13 +168,8 @@ impl Reader {
         value.ok_or_else(|| self.error(DecodeErrorKind::Length(-1)))
     }
 
-    /// Reads an array with `element`. Memory is reserved for no more elements than bytes are left, and every element
-    /// is charged to the limit before it is read.
-    pub(crate) fn array<T>(
-        &mut self,
-        flexible: bool,
-        mut element: impl FnMut(&mut Reader) -> Result<T>,
-    ) -> Result<Option<Vec<T>>> {
+    /// The length prefix of an array whose elements take `size` bytes each in memory: `None` is null.
+    fn elements(&mut self, flexible: bool, size: usize) -> Result<Option<usize>> {
         let Some(count) = self.long_length(flexible)? else { return Ok(None) };
         if count > self.limits.elements {
             return Err(self.error(DecodeErrorKind::TooManyElements { count, limit: self.limits.elements }));
@@ -179,11 +178,21 @@ impl Reader {
         if count > self.remaining() {
             return Err(self.error(DecodeErrorKind::Length(count as i64)));
         }
-        let size = count.saturating_mul(size_of::<T>());
         self.memory = self
             .memory
-            .checked_sub(size)
+            .checked_sub(count.saturating_mul(size))
             .ok_or_else(|| self.error(DecodeErrorKind::TooMuchMemory { limit: self.limits.memory }))?;
+        Ok(Some(count))
+    }
+
+    /// Reads an array with `element`. Memory is reserved for no more elements than bytes are left, and every element
+    /// is charged to the limit before it is read.
+    pub(crate) fn array<T>(
+        &mut self,
+        flexible: bool,
+        mut element: impl FnMut(&mut Reader) -> Result<T>,
+    ) -> Result<Option<Vec<T>>> {
+        let Some(count) = self.elements(flexible, size_of::<T>())? else { return Ok(None) };
         let mut items = Vec::with_capacity(count);
         for _ in 0..count {
             items.push(element(self)?);
@@ -191,12 +200,14 @@ impl Reader {
         Ok(Some(items))
     }
 
+    /// Reads the tagged fields at the end of a flexible struct that knows none.
+    pub(crate) fn unknown_tags(&mut self) -> Result<TaggedFields> {
+        self.tags(&mut |_, _| Ok(false))
+    }
+
     /// Reads the tagged fields at the end of a flexible struct. `known` reads a tag it knows and says so; the others are
     /// kept as they are.
-    pub(crate) fn tags(
-        &mut self,
-        mut known: impl FnMut(&mut Reader, u32) -> Result<bool>,
-    ) -> Result<TaggedFields> {
+    pub(crate) fn tags(&mut self, known: KnownTags<'_>) -> Result<TaggedFields> {
         let mut unknown = TaggedFields::default();
         for _ in 0..self.uvarint()? {
             let tag = self.uvarint()?;

@@ -41,7 +41,7 @@ impl Field for AddPartitionsToTxnRequest {
             m.v3_and_below_topics = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -140,7 +140,7 @@ impl Field for AddPartitionsToTxnTransaction {
             m.topics = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -205,7 +205,7 @@ impl Field for AddPartitionsToTxnTopic {
         m.name = Field::read(r, version, flexible)?;
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -265,7 +265,7 @@ impl Field for AddPartitionsToTxnResponse {
             m.results_by_topic_v3_and_below = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -328,7 +328,7 @@ impl Field for AddPartitionsToTxnResult {
             m.topic_results = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -378,7 +378,7 @@ impl Field for AddPartitionsToTxnTopicResult {
         m.name = Field::read(r, version, flexible)?;
         m.results_by_partition = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -415,7 +415,7 @@ impl Field for AddPartitionsToTxnPartitionResult {
         m.partition_index = Field::read(r, version, flexible)?;
         m.partition_error_code = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -438,4 +438,8 @@ impl Message for AddPartitionsToTxnResponse {
     const NAME: &'static str = "AddPartitionsToTxnResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=5;
     const FLEXIBLE: i16 = 3;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

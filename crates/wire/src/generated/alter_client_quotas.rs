@@ -22,7 +22,7 @@ impl Field for AlterClientQuotasRequest {
         m.entries = Field::read(r, version, flexible)?;
         m.validate_only = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -59,7 +59,7 @@ impl Field for RequestEntryData {
         m.entity = Field::read(r, version, flexible)?;
         m.ops = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -107,7 +107,7 @@ impl Field for RequestEntityData {
         m.entity_type = Field::read(r, version, flexible)?;
         m.entity_name = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -147,7 +147,7 @@ impl Field for OpData {
         m.value = Field::read(r, version, flexible)?;
         m.remove = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -196,7 +196,7 @@ impl Field for AlterClientQuotasResponse {
         m.throttle_time_ms = Field::read(r, version, flexible)?;
         m.entries = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -248,7 +248,7 @@ impl Field for ResponseEntryData {
         m.error_message = Field::read(r, version, flexible)?;
         m.entity = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -297,7 +297,7 @@ impl Field for ResponseEntityData {
         m.entity_type = Field::read(r, version, flexible)?;
         m.entity_name = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -320,4 +320,8 @@ impl Message for AlterClientQuotasResponse {
     const NAME: &'static str = "AlterClientQuotasResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=1;
     const FLEXIBLE: i16 = 1;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

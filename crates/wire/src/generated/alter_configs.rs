@@ -22,7 +22,7 @@ impl Field for AlterConfigsRequest {
         m.resources = Field::read(r, version, flexible)?;
         m.validate_only = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -62,7 +62,7 @@ impl Field for AlterConfigsResource {
         m.resource_name = Field::read(r, version, flexible)?;
         m.configs = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -111,7 +111,7 @@ impl Field for AlterableConfig {
         m.name = Field::read(r, version, flexible)?;
         m.value = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -159,7 +159,7 @@ impl Field for AlterConfigsResponse {
         m.throttle_time_ms = Field::read(r, version, flexible)?;
         m.responses = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -215,7 +215,7 @@ impl Field for AlterConfigsResourceResponse {
         m.resource_type = Field::read(r, version, flexible)?;
         m.resource_name = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -240,4 +240,8 @@ impl Message for AlterConfigsResponse {
     const NAME: &'static str = "AlterConfigsResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=2;
     const FLEXIBLE: i16 = 2;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

@@ -19,7 +19,7 @@ impl Field for AlterReplicaLogDirsRequest {
         let mut m = AlterReplicaLogDirsRequest::default();
         m.dirs = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -55,7 +55,7 @@ impl Field for AlterReplicaLogDir {
         m.path = Field::read(r, version, flexible)?;
         m.topics = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -92,7 +92,7 @@ impl Field for AlterReplicaLogDirTopic {
         m.name = Field::read(r, version, flexible)?;
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -140,7 +140,7 @@ impl Field for AlterReplicaLogDirsResponse {
         m.throttle_time_ms = Field::read(r, version, flexible)?;
         m.results = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -177,7 +177,7 @@ impl Field for AlterReplicaLogDirTopicResult {
         m.topic_name = Field::read(r, version, flexible)?;
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -214,7 +214,7 @@ impl Field for AlterReplicaLogDirPartitionResult {
         m.partition_index = Field::read(r, version, flexible)?;
         m.error_code = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -237,4 +237,8 @@ impl Message for AlterReplicaLogDirsResponse {
     const NAME: &'static str = "AlterReplicaLogDirsResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 1..=2;
     const FLEXIBLE: i16 = 2;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

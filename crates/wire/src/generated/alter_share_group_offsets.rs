@@ -22,7 +22,7 @@ impl Field for AlterShareGroupOffsetsRequest {
         m.group_id = Field::read(r, version, flexible)?;
         m.topics = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -59,7 +59,7 @@ impl Field for AlterShareGroupOffsetsRequestTopic {
         m.topic_name = Field::read(r, version, flexible)?;
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -96,7 +96,7 @@ impl Field for AlterShareGroupOffsetsRequestPartition {
         m.partition_index = Field::read(r, version, flexible)?;
         m.start_offset = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -150,7 +150,7 @@ impl Field for AlterShareGroupOffsetsResponse {
         m.error_message = Field::read(r, version, flexible)?;
         m.responses = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -192,7 +192,7 @@ impl Field for AlterShareGroupOffsetsResponseTopic {
         m.topic_id = Field::read(r, version, flexible)?;
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -233,7 +233,7 @@ impl Field for AlterShareGroupOffsetsResponsePartition {
         m.error_code = Field::read(r, version, flexible)?;
         m.error_message = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -257,4 +257,8 @@ impl Message for AlterShareGroupOffsetsResponse {
     const NAME: &'static str = "AlterShareGroupOffsetsResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=0;
     const FLEXIBLE: i16 = 0;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

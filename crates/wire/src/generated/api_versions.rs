@@ -49,7 +49,7 @@ impl Field for ApiVersionsRequest {
             m.node_id = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -136,7 +136,7 @@ impl Field for ApiVersionsResponse {
             m.throttle_time_ms = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|r, tag| {
+            m.unknown_tagged_fields = r.tags(&mut |r, tag| {
                 match tag {
                     0 => m.supported_features = Field::read(r, version, true)?,
                     1 => m.finalized_features_epoch = Field::read(r, version, true)?,
@@ -207,7 +207,7 @@ impl Field for ApiVersion {
         m.min_version = Field::read(r, version, flexible)?;
         m.max_version = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -254,7 +254,7 @@ impl Field for SupportedFeatureKey {
             m.max_version = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -313,7 +313,7 @@ impl Field for FinalizedFeatureKey {
             m.min_version_level = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -349,4 +349,8 @@ impl Message for ApiVersionsResponse {
     const NAME: &'static str = "ApiVersionsResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=5;
     const FLEXIBLE: i16 = 3;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

@@ -22,7 +22,7 @@ impl Field for ConsumerGroupDescribeRequest {
         m.group_ids = Field::read(r, version, flexible)?;
         m.include_authorized_operations = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -70,7 +70,7 @@ impl Field for ConsumerGroupDescribeResponse {
         m.throttle_time_ms = Field::read(r, version, flexible)?;
         m.groups = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -146,7 +146,7 @@ impl Field for DescribedGroup {
         m.members = Field::read(r, version, flexible)?;
         m.authorized_operations = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -239,7 +239,7 @@ impl Field for Member {
             m.member_type = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -290,7 +290,7 @@ impl Field for TopicPartitions {
         m.topic_name = Field::read(r, version, flexible)?;
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -325,7 +325,7 @@ impl Field for Assignment {
         let mut m = Assignment::default();
         m.topic_partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -347,4 +347,8 @@ impl Message for ConsumerGroupDescribeResponse {
     const NAME: &'static str = "ConsumerGroupDescribeResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=1;
     const FLEXIBLE: i16 = 0;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

@@ -67,7 +67,7 @@ impl Field for ConsumerGroupHeartbeatRequest {
         m.server_assignor = Field::read(r, version, flexible)?;
         m.topic_partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -121,7 +121,7 @@ impl Field for RequestTopicPartitions {
         m.topic_id = Field::read(r, version, flexible)?;
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -184,7 +184,7 @@ impl Field for ConsumerGroupHeartbeatResponse {
         m.heartbeat_interval_ms = Field::read(r, version, flexible)?;
         m.assignment = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -223,7 +223,7 @@ impl Field for Assignment {
         let mut m = Assignment::default();
         m.topic_partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -259,7 +259,7 @@ impl Field for ResponseTopicPartitions {
         m.topic_id = Field::read(r, version, flexible)?;
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -282,4 +282,8 @@ impl Message for ConsumerGroupHeartbeatResponse {
     const NAME: &'static str = "ConsumerGroupHeartbeatResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=1;
     const FLEXIBLE: i16 = 0;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

@@ -46,7 +46,7 @@ impl Field for CreateDelegationTokenRequest {
         m.renewers = Field::read(r, version, flexible)?;
         m.max_lifetime_ms = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -103,7 +103,7 @@ impl Field for CreatableRenewers {
         m.principal_type = Field::read(r, version, flexible)?;
         m.principal_name = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -182,7 +182,7 @@ impl Field for CreateDelegationTokenResponse {
         m.hmac = Field::read(r, version, flexible)?;
         m.throttle_time_ms = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -232,4 +232,8 @@ impl Message for CreateDelegationTokenResponse {
     const NAME: &'static str = "CreateDelegationTokenResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 1..=3;
     const FLEXIBLE: i16 = 2;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

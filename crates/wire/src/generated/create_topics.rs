@@ -37,7 +37,7 @@ impl Field for CreateTopicsRequest {
         m.timeout_ms = Field::read(r, version, flexible)?;
         m.validate_only = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -84,7 +84,7 @@ impl Field for CreatableTopic {
         m.assignments = Field::read(r, version, flexible)?;
         m.configs = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -124,7 +124,7 @@ impl Field for CreatableReplicaAssignment {
         m.partition_index = Field::read(r, version, flexible)?;
         m.broker_ids = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -172,7 +172,7 @@ impl Field for CreatableTopicConfig {
         m.name = Field::read(r, version, flexible)?;
         m.value = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -220,7 +220,7 @@ impl Field for CreateTopicsResponse {
         m.throttle_time_ms = Field::read(r, version, flexible)?;
         m.topics = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -299,7 +299,7 @@ impl Field for CreatableTopicResult {
             m.configs = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|r, tag| {
+            m.unknown_tagged_fields = r.tags(&mut |r, tag| {
                 match tag {
                     0 => m.topic_config_error_code = Field::read(r, version, true)?,
                     _ => return Ok(false),
@@ -392,7 +392,7 @@ impl Field for CreatableTopicConfigs {
             m.is_sensitive = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -441,4 +441,8 @@ impl Message for CreateTopicsResponse {
     const NAME: &'static str = "CreateTopicsResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 2..=7;
     const FLEXIBLE: i16 = 5;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

@@ -19,7 +19,7 @@ impl Field for DeleteAclsRequest {
         let mut m = DeleteAclsRequest::default();
         m.filters = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -86,7 +86,7 @@ impl Field for DeleteAclsFilter {
         m.operation = Field::read(r, version, flexible)?;
         m.permission_type = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -139,7 +139,7 @@ impl Field for DeleteAclsResponse {
         m.throttle_time_ms = Field::read(r, version, flexible)?;
         m.filter_results = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -191,7 +191,7 @@ impl Field for DeleteAclsFilterResult {
         m.error_message = Field::read(r, version, flexible)?;
         m.matching_acls = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -268,7 +268,7 @@ impl Field for DeleteAclsMatchingAcl {
         m.operation = Field::read(r, version, flexible)?;
         m.permission_type = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -298,4 +298,8 @@ impl Message for DeleteAclsResponse {
     const NAME: &'static str = "DeleteAclsResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 1..=3;
     const FLEXIBLE: i16 = 2;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

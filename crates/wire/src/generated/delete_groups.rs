@@ -19,7 +19,7 @@ impl Field for DeleteGroupsRequest {
         let mut m = DeleteGroupsRequest::default();
         m.groups_names = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -66,7 +66,7 @@ impl Field for DeleteGroupsResponse {
         m.throttle_time_ms = Field::read(r, version, flexible)?;
         m.results = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -108,7 +108,7 @@ impl Field for DeletableGroupResult {
             m.error_message = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -134,4 +134,8 @@ impl Message for DeleteGroupsResponse {
     const NAME: &'static str = "DeleteGroupsResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=3;
     const FLEXIBLE: i16 = 2;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

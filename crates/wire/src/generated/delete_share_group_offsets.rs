@@ -22,7 +22,7 @@ impl Field for DeleteShareGroupOffsetsRequest {
         m.group_id = Field::read(r, version, flexible)?;
         m.topics = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -56,7 +56,7 @@ impl Field for DeleteShareGroupOffsetsRequestTopic {
         let mut m = DeleteShareGroupOffsetsRequestTopic::default();
         m.topic_name = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -109,7 +109,7 @@ impl Field for DeleteShareGroupOffsetsResponse {
         m.error_message = Field::read(r, version, flexible)?;
         m.responses = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -154,7 +154,7 @@ impl Field for DeleteShareGroupOffsetsResponseTopic {
         m.error_code = Field::read(r, version, flexible)?;
         m.error_message = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -179,4 +179,8 @@ impl Message for DeleteShareGroupOffsetsResponse {
     const NAME: &'static str = "DeleteShareGroupOffsetsResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=0;
     const FLEXIBLE: i16 = 0;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

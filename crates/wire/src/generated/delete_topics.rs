@@ -29,7 +29,7 @@ impl Field for DeleteTopicsRequest {
         }
         m.timeout_ms = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -77,7 +77,7 @@ impl Field for DeleteTopicState {
             m.topic_id = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -133,7 +133,7 @@ impl Field for DeleteTopicsResponse {
         m.throttle_time_ms = Field::read(r, version, flexible)?;
         m.responses = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -193,7 +193,7 @@ impl Field for DeletableTopicResult {
             m.error_message = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -223,4 +223,8 @@ impl Message for DeleteTopicsResponse {
     const NAME: &'static str = "DeleteTopicsResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 1..=6;
     const FLEXIBLE: i16 = 4;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

@@ -53,7 +53,7 @@ impl Field for DescribeAclsRequest {
         m.operation = Field::read(r, version, flexible)?;
         m.permission_type = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -125,7 +125,7 @@ impl Field for DescribeAclsResponse {
         m.error_message = Field::read(r, version, flexible)?;
         m.resources = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -183,7 +183,7 @@ impl Field for DescribeAclsResource {
         m.pattern_type = Field::read(r, version, flexible)?;
         m.acls = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -228,7 +228,7 @@ impl Field for AclDescription {
         m.operation = Field::read(r, version, flexible)?;
         m.permission_type = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -253,4 +253,8 @@ impl Message for DescribeAclsResponse {
     const NAME: &'static str = "DescribeAclsResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 1..=3;
     const FLEXIBLE: i16 = 2;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

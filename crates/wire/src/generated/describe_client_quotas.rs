@@ -22,7 +22,7 @@ impl Field for DescribeClientQuotasRequest {
         m.components = Field::read(r, version, flexible)?;
         m.strict = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -74,7 +74,7 @@ impl Field for ComponentData {
         m.match_type = Field::read(r, version, flexible)?;
         m.match_ = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -142,7 +142,7 @@ impl Field for DescribeClientQuotasResponse {
         m.error_message = Field::read(r, version, flexible)?;
         m.entries = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -181,7 +181,7 @@ impl Field for EntryData {
         m.entity = Field::read(r, version, flexible)?;
         m.values = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -229,7 +229,7 @@ impl Field for EntityData {
         m.entity_type = Field::read(r, version, flexible)?;
         m.entity_name = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -266,7 +266,7 @@ impl Field for ValueData {
         m.key = Field::read(r, version, flexible)?;
         m.value = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -289,4 +289,8 @@ impl Message for DescribeClientQuotasResponse {
     const NAME: &'static str = "DescribeClientQuotasResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=1;
     const FLEXIBLE: i16 = 1;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

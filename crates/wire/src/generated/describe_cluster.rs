@@ -41,7 +41,7 @@ impl Field for DescribeClusterRequest {
             m.include_fenced_brokers = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -140,7 +140,7 @@ impl Field for DescribeClusterResponse {
         m.brokers = Field::read(r, version, flexible)?;
         m.cluster_authorized_operations = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -198,7 +198,7 @@ impl Field for DescribeClusterBroker {
             m.is_fenced = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -228,4 +228,8 @@ impl Message for DescribeClusterResponse {
     const NAME: &'static str = "DescribeClusterResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=2;
     const FLEXIBLE: i16 = 0;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

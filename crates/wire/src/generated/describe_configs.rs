@@ -27,7 +27,7 @@ impl Field for DescribeConfigsRequest {
             m.include_documentation = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -84,7 +84,7 @@ impl Field for DescribeConfigsResource {
         m.resource_name = Field::read(r, version, flexible)?;
         m.configuration_keys = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -133,7 +133,7 @@ impl Field for DescribeConfigsResponse {
         m.throttle_time_ms = Field::read(r, version, flexible)?;
         m.results = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -193,7 +193,7 @@ impl Field for DescribeConfigsResult {
         m.resource_name = Field::read(r, version, flexible)?;
         m.configs = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -272,7 +272,7 @@ impl Field for DescribeConfigsResourceResult {
             m.documentation = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -334,7 +334,7 @@ impl Field for DescribeConfigsSynonym {
         m.value = Field::read(r, version, flexible)?;
         m.source = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -358,4 +358,8 @@ impl Message for DescribeConfigsResponse {
     const NAME: &'static str = "DescribeConfigsResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 1..=4;
     const FLEXIBLE: i16 = 4;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

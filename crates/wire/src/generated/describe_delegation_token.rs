@@ -30,7 +30,7 @@ impl Field for DescribeDelegationTokenRequest {
         let mut m = DescribeDelegationTokenRequest::default();
         m.owners = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -66,7 +66,7 @@ impl Field for DescribeDelegationTokenOwner {
         m.principal_type = Field::read(r, version, flexible)?;
         m.principal_name = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -117,7 +117,7 @@ impl Field for DescribeDelegationTokenResponse {
         m.tokens = Field::read(r, version, flexible)?;
         m.throttle_time_ms = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -183,7 +183,7 @@ impl Field for DescribedDelegationToken {
         m.hmac = Field::read(r, version, flexible)?;
         m.renewers = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -246,7 +246,7 @@ impl Field for DescribedDelegationTokenRenewer {
         m.principal_type = Field::read(r, version, flexible)?;
         m.principal_name = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -269,4 +269,8 @@ impl Message for DescribeDelegationTokenResponse {
     const NAME: &'static str = "DescribeDelegationTokenResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 1..=3;
     const FLEXIBLE: i16 = 2;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

@@ -25,7 +25,7 @@ impl Field for DescribeGroupsRequest {
             m.include_authorized_operations = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -84,7 +84,7 @@ impl Field for DescribeGroupsResponse {
         }
         m.groups = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -162,7 +162,7 @@ impl Field for DescribedGroup {
             m.authorized_operations = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -232,7 +232,7 @@ impl Field for DescribedGroupMember {
         m.member_metadata = Field::read(r, version, flexible)?;
         m.member_assignment = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -261,4 +261,8 @@ impl Message for DescribeGroupsResponse {
     const NAME: &'static str = "DescribeGroupsResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=6;
     const FLEXIBLE: i16 = 5;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

@@ -19,7 +19,7 @@ impl Field for DescribeProducersRequest {
         let mut m = DescribeProducersRequest::default();
         m.topics = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -55,7 +55,7 @@ impl Field for TopicRequest {
         m.name = Field::read(r, version, flexible)?;
         m.partition_indexes = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -103,7 +103,7 @@ impl Field for DescribeProducersResponse {
         m.throttle_time_ms = Field::read(r, version, flexible)?;
         m.topics = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -140,7 +140,7 @@ impl Field for TopicResponse {
         m.name = Field::read(r, version, flexible)?;
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -183,7 +183,7 @@ impl Field for PartitionResponse {
         m.error_message = Field::read(r, version, flexible)?;
         m.active_producers = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -249,7 +249,7 @@ impl Field for ProducerState {
         m.coordinator_epoch = Field::read(r, version, flexible)?;
         m.current_txn_start_offset = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -276,4 +276,8 @@ impl Message for DescribeProducersResponse {
     const NAME: &'static str = "DescribeProducersResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=0;
     const FLEXIBLE: i16 = 0;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

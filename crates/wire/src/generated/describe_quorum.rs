@@ -19,7 +19,7 @@ impl Field for DescribeQuorumRequest {
         let mut m = DescribeQuorumRequest::default();
         m.topics = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -55,7 +55,7 @@ impl Field for RequestTopicData {
         m.topic_name = Field::read(r, version, flexible)?;
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -89,7 +89,7 @@ impl Field for RequestPartitionData {
         let mut m = RequestPartitionData::default();
         m.partition_index = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -159,7 +159,7 @@ impl Field for DescribeQuorumResponse {
             m.nodes = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -204,7 +204,7 @@ impl Field for ResponseTopicData {
         m.topic_name = Field::read(r, version, flexible)?;
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -278,7 +278,7 @@ impl Field for ResponsePartitionData {
         m.current_voters = Field::read(r, version, flexible)?;
         m.observers = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -327,7 +327,7 @@ impl Field for Node {
             m.listeners = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -381,7 +381,7 @@ impl Field for Listener {
             m.port = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -460,7 +460,7 @@ impl Field for ReplicaState {
             m.last_caught_up_timestamp = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }

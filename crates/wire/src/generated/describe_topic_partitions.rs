@@ -37,7 +37,7 @@ impl Field for DescribeTopicPartitionsRequest {
         m.response_partition_limit = Field::read(r, version, flexible)?;
         m.cursor = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -72,7 +72,7 @@ impl Field for TopicRequest {
         let mut m = TopicRequest::default();
         m.name = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -108,7 +108,7 @@ impl Field for RequestCursor {
         m.topic_name = Field::read(r, version, flexible)?;
         m.partition_index = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -159,7 +159,7 @@ impl Field for DescribeTopicPartitionsResponse {
         m.topics = Field::read(r, version, flexible)?;
         m.next_cursor = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -224,7 +224,7 @@ impl Field for DescribeTopicPartitionsResponseTopic {
         m.partitions = Field::read(r, version, flexible)?;
         m.topic_authorized_operations = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -304,7 +304,7 @@ impl Field for DescribeTopicPartitionsResponsePartition {
         m.last_known_elr = Field::read(r, version, flexible)?;
         m.offline_replicas = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -348,7 +348,7 @@ impl Field for ResponseCursor {
         m.topic_name = Field::read(r, version, flexible)?;
         m.partition_index = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -371,4 +371,8 @@ impl Message for DescribeTopicPartitionsResponse {
     const NAME: &'static str = "DescribeTopicPartitionsResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=0;
     const FLEXIBLE: i16 = 0;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

@@ -29,7 +29,7 @@ impl Field for DescribeUserScramCredentialsRequest {
         let mut m = DescribeUserScramCredentialsRequest::default();
         m.users = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -62,7 +62,7 @@ impl Field for UserName {
         let mut m = UserName::default();
         m.name = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -128,7 +128,7 @@ impl Field for DescribeUserScramCredentialsResponse {
         m.error_message = Field::read(r, version, flexible)?;
         m.results = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -186,7 +186,7 @@ impl Field for DescribeUserScramCredentialsResult {
         m.error_message = Field::read(r, version, flexible)?;
         m.credential_infos = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -225,7 +225,7 @@ impl Field for CredentialInfo {
         m.mechanism = Field::read(r, version, flexible)?;
         m.iterations = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -248,4 +248,8 @@ impl Message for DescribeUserScramCredentialsResponse {
     const NAME: &'static str = "DescribeUserScramCredentialsResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=0;
     const FLEXIBLE: i16 = 0;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

@@ -39,7 +39,7 @@ impl Field for ElectLeadersRequest {
         m.topic_partitions = Field::read(r, version, flexible)?;
         m.timeout_ms = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -81,7 +81,7 @@ impl Field for TopicPartitions {
         m.topic = Field::read(r, version, flexible)?;
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -134,7 +134,7 @@ impl Field for ElectLeadersResponse {
         }
         m.replica_election_results = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -176,7 +176,7 @@ impl Field for ReplicaElectionResult {
         m.topic = Field::read(r, version, flexible)?;
         m.partition_result = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -228,7 +228,7 @@ impl Field for PartitionResult {
         m.error_code = Field::read(r, version, flexible)?;
         m.error_message = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -252,4 +252,8 @@ impl Message for ElectLeadersResponse {
     const NAME: &'static str = "ElectLeadersResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=2;
     const FLEXIBLE: i16 = 2;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

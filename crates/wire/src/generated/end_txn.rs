@@ -28,7 +28,7 @@ impl Field for EndTxnRequest {
         m.producer_epoch = Field::read(r, version, flexible)?;
         m.committed = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -101,7 +101,7 @@ impl Field for EndTxnResponse {
             m.producer_epoch = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -130,4 +130,8 @@ impl Message for EndTxnResponse {
     const NAME: &'static str = "EndTxnResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=5;
     const FLEXIBLE: i16 = 3;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

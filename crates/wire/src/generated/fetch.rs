@@ -82,7 +82,7 @@ impl Field for FetchRequest {
             m.rack_id = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|r, tag| {
+            m.unknown_tagged_fields = r.tags(&mut |r, tag| {
                 match tag {
                     0 => m.cluster_id = Field::read(r, version, true)?,
                     1 if version >= 15 => m.replica_state = Field::read(r, version, true)?,
@@ -170,7 +170,7 @@ impl Field for ReplicaState {
             m.replica_epoch = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -222,7 +222,7 @@ impl Field for FetchTopic {
         }
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -303,7 +303,7 @@ impl Field for FetchPartition {
         }
         m.partition_max_bytes = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|r, tag| {
+            m.unknown_tagged_fields = r.tags(&mut |r, tag| {
                 match tag {
                     0 if version >= 17 => m.replica_directory_id = Field::read(r, version, true)?,
                     1 if version >= 18 => m.high_watermark = Field::read(r, version, true)?,
@@ -376,7 +376,7 @@ impl Field for ForgottenTopic {
             m.partitions = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -445,7 +445,7 @@ impl Field for FetchResponse {
         }
         m.responses = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|r, tag| {
+            m.unknown_tagged_fields = r.tags(&mut |r, tag| {
                 match tag {
                     0 if version >= 16 => m.node_endpoints = Field::read(r, version, true)?,
                     _ => return Ok(false),
@@ -510,7 +510,7 @@ impl Field for FetchableTopicResponse {
         }
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -600,7 +600,7 @@ impl Field for PartitionData {
         }
         m.records = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|r, tag| {
+            m.unknown_tagged_fields = r.tags(&mut |r, tag| {
                 match tag {
                     0 => m.diverging_epoch = Field::read(r, version, true)?,
                     1 => m.current_leader = Field::read(r, version, true)?,
@@ -700,7 +700,7 @@ impl Field for EpochEndOffset {
             m.end_offset = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -756,7 +756,7 @@ impl Field for LeaderIdAndEpoch {
             m.leader_epoch = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -812,7 +812,7 @@ impl Field for SnapshotId {
             m.epoch = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -857,7 +857,7 @@ impl Field for AbortedTransaction {
         m.producer_id = Field::read(r, version, flexible)?;
         m.first_offset = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -908,7 +908,7 @@ impl Field for NodeEndpoint {
             m.rack = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -949,4 +949,8 @@ impl Message for FetchResponse {
     const NAME: &'static str = "FetchResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 4..=18;
     const FLEXIBLE: i16 = 12;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

@@ -19,7 +19,7 @@ impl Field for GetTelemetrySubscriptionsRequest {
         let mut m = GetTelemetrySubscriptionsRequest::default();
         m.client_instance_id = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -87,7 +87,7 @@ impl Field for GetTelemetrySubscriptionsResponse {
         m.delta_temporality = Field::read(r, version, flexible)?;
         m.requested_metrics = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -117,4 +117,8 @@ impl Message for GetTelemetrySubscriptionsResponse {
     const NAME: &'static str = "GetTelemetrySubscriptionsResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=0;
     const FLEXIBLE: i16 = 0;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

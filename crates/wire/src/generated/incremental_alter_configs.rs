@@ -22,7 +22,7 @@ impl Field for IncrementalAlterConfigsRequest {
         m.resources = Field::read(r, version, flexible)?;
         m.validate_only = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -62,7 +62,7 @@ impl Field for AlterConfigsResource {
         m.resource_name = Field::read(r, version, flexible)?;
         m.configs = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -115,7 +115,7 @@ impl Field for AlterableConfig {
         m.config_operation = Field::read(r, version, flexible)?;
         m.value = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -164,7 +164,7 @@ impl Field for IncrementalAlterConfigsResponse {
         m.throttle_time_ms = Field::read(r, version, flexible)?;
         m.responses = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -220,7 +220,7 @@ impl Field for AlterConfigsResourceResponse {
         m.resource_type = Field::read(r, version, flexible)?;
         m.resource_name = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -245,4 +245,8 @@ impl Message for IncrementalAlterConfigsResponse {
     const NAME: &'static str = "IncrementalAlterConfigsResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=1;
     const FLEXIBLE: i16 = 1;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

@@ -57,7 +57,7 @@ impl Field for InitProducerIdRequest {
             m.keep_prepared_txn = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -156,7 +156,7 @@ impl Field for InitProducerIdResponse {
             m.ongoing_txn_producer_epoch = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -201,4 +201,8 @@ impl Message for InitProducerIdResponse {
     const NAME: &'static str = "InitProducerIdResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=6;
     const FLEXIBLE: i16 = 2;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

@@ -64,7 +64,7 @@ impl Field for JoinGroupRequest {
             m.reason = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -115,7 +115,7 @@ impl Field for JoinGroupRequestProtocol {
         m.name = Field::read(r, version, flexible)?;
         m.metadata = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -208,7 +208,7 @@ impl Field for JoinGroupResponse {
         m.member_id = Field::read(r, version, flexible)?;
         m.members = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -266,7 +266,7 @@ impl Field for JoinGroupResponseMember {
         }
         m.metadata = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -292,4 +292,8 @@ impl Message for JoinGroupResponse {
     const NAME: &'static str = "JoinGroupResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=9;
     const FLEXIBLE: i16 = 6;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

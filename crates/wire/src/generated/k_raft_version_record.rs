@@ -20,7 +20,7 @@ impl Field for KRaftVersionRecord {
         m.version = Field::read(r, version, flexible)?;
         m.k_raft_version = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }

@@ -26,7 +26,7 @@ impl Field for LeaderChangeMessage {
         m.voters = Field::read(r, version, flexible)?;
         m.granting_voters = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -67,7 +67,7 @@ impl Field for Voter {
             m.voter_directory_id = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }

@@ -26,7 +26,7 @@ impl Field for ListGroupsRequest {
             m.types_filter = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -87,7 +87,7 @@ impl Field for ListGroupsResponse {
         m.error_code = Field::read(r, version, flexible)?;
         m.groups = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -137,7 +137,7 @@ impl Field for ListedGroup {
             m.group_type = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -166,4 +166,8 @@ impl Message for ListGroupsResponse {
     const NAME: &'static str = "ListGroupsResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=5;
     const FLEXIBLE: i16 = 3;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

@@ -45,7 +45,7 @@ impl Field for ListTransactionsRequest {
             m.transactional_id_pattern = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -114,7 +114,7 @@ impl Field for ListTransactionsResponse {
         m.unknown_state_filters = Field::read(r, version, flexible)?;
         m.transaction_states = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -156,7 +156,7 @@ impl Field for TransactionState {
         m.producer_id = Field::read(r, version, flexible)?;
         m.transaction_state = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -180,4 +180,8 @@ impl Message for ListTransactionsResponse {
     const NAME: &'static str = "ListTransactionsResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=2;
     const FLEXIBLE: i16 = 0;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

@@ -47,7 +47,7 @@ impl Field for MetadataRequest {
             m.include_topic_authorized_operations = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -122,7 +122,7 @@ impl Field for MetadataRequestTopic {
         }
         m.name = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -214,7 +214,7 @@ impl Field for MetadataResponse {
             m.error_code = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -281,7 +281,7 @@ impl Field for MetadataResponseBroker {
             m.rack = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -355,7 +355,7 @@ impl Field for MetadataResponseTopic {
             m.topic_authorized_operations = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -445,7 +445,7 @@ impl Field for MetadataResponsePartition {
             m.offline_replicas = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -477,4 +477,8 @@ impl Message for MetadataResponse {
     const NAME: &'static str = "MetadataResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=13;
     const FLEXIBLE: i16 = 9;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

@@ -29,7 +29,7 @@ impl Field for ProduceRequest {
         m.timeout_ms = Field::read(r, version, flexible)?;
         m.topic_data = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -75,7 +75,7 @@ impl Field for TopicProduceData {
         }
         m.partition_data = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -128,7 +128,7 @@ impl Field for PartitionProduceData {
         m.index = Field::read(r, version, flexible)?;
         m.records = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -178,7 +178,7 @@ impl Field for ProduceResponse {
         m.responses = Field::read(r, version, flexible)?;
         m.throttle_time_ms = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|r, tag| {
+            m.unknown_tagged_fields = r.tags(&mut |r, tag| {
                 match tag {
                     0 if version >= 10 => m.node_endpoints = Field::read(r, version, true)?,
                     _ => return Ok(false),
@@ -235,7 +235,7 @@ impl Field for TopicProduceResponse {
         }
         m.partition_responses = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -317,7 +317,7 @@ impl Field for PartitionProduceResponse {
             m.error_message = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|r, tag| {
+            m.unknown_tagged_fields = r.tags(&mut |r, tag| {
                 match tag {
                     0 if version >= 10 => m.current_leader = Field::read(r, version, true)?,
                     _ => return Ok(false),
@@ -387,7 +387,7 @@ impl Field for BatchIndexAndErrorMessage {
             m.batch_index_error_message = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -448,7 +448,7 @@ impl Field for LeaderIdAndEpoch {
             m.leader_epoch = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -507,7 +507,7 @@ impl Field for NodeEndpoint {
             m.rack = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -548,4 +548,8 @@ impl Message for ProduceResponse {
     const NAME: &'static str = "ProduceResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 3..=13;
     const FLEXIBLE: i16 = 9;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

@@ -31,7 +31,7 @@ impl Field for PushTelemetryRequest {
         m.compression_type = Field::read(r, version, flexible)?;
         m.metrics = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -82,7 +82,7 @@ impl Field for PushTelemetryResponse {
         m.throttle_time_ms = Field::read(r, version, flexible)?;
         m.error_code = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -105,4 +105,8 @@ impl Message for PushTelemetryResponse {
     const NAME: &'static str = "PushTelemetryResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=0;
     const FLEXIBLE: i16 = 0;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

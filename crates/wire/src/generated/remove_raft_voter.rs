@@ -37,7 +37,7 @@ impl Field for RemoveRaftVoterRequest {
         m.voter_id = Field::read(r, version, flexible)?;
         m.voter_directory_id = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -101,7 +101,7 @@ impl Field for RemoveRaftVoterResponse {
         m.error_code = Field::read(r, version, flexible)?;
         m.error_message = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -125,4 +125,8 @@ impl Message for RemoveRaftVoterResponse {
     const NAME: &'static str = "RemoveRaftVoterResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=0;
     const FLEXIBLE: i16 = 0;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

@@ -22,7 +22,7 @@ impl Field for RenewDelegationTokenRequest {
         m.hmac = Field::read(r, version, flexible)?;
         m.renew_period_ms = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -73,7 +73,7 @@ impl Field for RenewDelegationTokenResponse {
         m.expiry_timestamp_ms = Field::read(r, version, flexible)?;
         m.throttle_time_ms = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -97,4 +97,8 @@ impl Message for RenewDelegationTokenResponse {
     const NAME: &'static str = "RenewDelegationTokenResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 1..=2;
     const FLEXIBLE: i16 = 2;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

@@ -41,7 +41,7 @@ impl Field for RequestHeader {
         m.correlation_id = Field::read(r, version, flexible)?;
         m.client_id = Field::read(r, version, false)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }

@@ -17,7 +17,7 @@ impl Field for ResponseHeader {
         let mut m = ResponseHeader::default();
         m.correlation_id = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }

@@ -20,7 +20,7 @@ impl Field for SaslAuthenticateRequest {
         let mut m = SaslAuthenticateRequest::default();
         m.auth_bytes = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -88,7 +88,7 @@ impl Field for SaslAuthenticateResponse {
             m.session_lifetime_ms = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }

@@ -47,7 +47,7 @@ impl Field for ShareAcknowledgeRequest {
         }
         m.topics = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -91,7 +91,7 @@ impl Field for AcknowledgeTopic {
         m.topic_id = Field::read(r, version, flexible)?;
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -128,7 +128,7 @@ impl Field for AcknowledgePartition {
         m.partition_index = Field::read(r, version, flexible)?;
         m.acknowledgement_batches = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -168,7 +168,7 @@ impl Field for AcknowledgementBatch {
         m.last_offset = Field::read(r, version, flexible)?;
         m.acknowledge_types = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -231,7 +231,7 @@ impl Field for ShareAcknowledgeResponse {
         m.responses = Field::read(r, version, flexible)?;
         m.node_endpoints = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -274,7 +274,7 @@ impl Field for ShareAcknowledgeTopicResponse {
         m.topic_id = Field::read(r, version, flexible)?;
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -317,7 +317,7 @@ impl Field for PartitionData {
         m.error_message = Field::read(r, version, flexible)?;
         m.current_leader = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -356,7 +356,7 @@ impl Field for LeaderIdAndEpoch {
         m.leader_id = Field::read(r, version, flexible)?;
         m.leader_epoch = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -399,7 +399,7 @@ impl Field for NodeEndpoint {
         m.port = Field::read(r, version, flexible)?;
         m.rack = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -424,4 +424,8 @@ impl Message for ShareAcknowledgeResponse {
     const NAME: &'static str = "ShareAcknowledgeResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 1..=2;
     const FLEXIBLE: i16 = 1;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

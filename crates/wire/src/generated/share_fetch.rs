@@ -78,7 +78,7 @@ impl Field for ShareFetchRequest {
         m.topics = Field::read(r, version, flexible)?;
         m.forgotten_topics_data = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -131,7 +131,7 @@ impl Field for FetchTopic {
         m.topic_id = Field::read(r, version, flexible)?;
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -168,7 +168,7 @@ impl Field for FetchPartition {
         m.partition_index = Field::read(r, version, flexible)?;
         m.acknowledgement_batches = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -208,7 +208,7 @@ impl Field for AcknowledgementBatch {
         m.last_offset = Field::read(r, version, flexible)?;
         m.acknowledge_types = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -246,7 +246,7 @@ impl Field for ForgottenTopic {
         m.topic_id = Field::read(r, version, flexible)?;
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -306,7 +306,7 @@ impl Field for ShareFetchResponse {
         m.responses = Field::read(r, version, flexible)?;
         m.node_endpoints = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -347,7 +347,7 @@ impl Field for ShareFetchableTopicResponse {
         m.topic_id = Field::read(r, version, flexible)?;
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -402,7 +402,7 @@ impl Field for PartitionData {
         m.records = Field::read(r, version, flexible)?;
         m.acquired_records = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -445,7 +445,7 @@ impl Field for LeaderIdAndEpoch {
         m.leader_id = Field::read(r, version, flexible)?;
         m.leader_epoch = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -485,7 +485,7 @@ impl Field for AcquiredRecords {
         m.last_offset = Field::read(r, version, flexible)?;
         m.delivery_count = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -529,7 +529,7 @@ impl Field for NodeEndpoint {
         m.port = Field::read(r, version, flexible)?;
         m.rack = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -554,4 +554,8 @@ impl Message for ShareFetchResponse {
     const NAME: &'static str = "ShareFetchResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 1..=2;
     const FLEXIBLE: i16 = 1;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

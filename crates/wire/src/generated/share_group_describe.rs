@@ -22,7 +22,7 @@ impl Field for ShareGroupDescribeRequest {
         m.group_ids = Field::read(r, version, flexible)?;
         m.include_authorized_operations = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -70,7 +70,7 @@ impl Field for ShareGroupDescribeResponse {
         m.throttle_time_ms = Field::read(r, version, flexible)?;
         m.groups = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -146,7 +146,7 @@ impl Field for DescribedGroup {
         m.members = Field::read(r, version, flexible)?;
         m.authorized_operations = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -205,7 +205,7 @@ impl Field for Member {
         m.subscribed_topic_names = Field::read(r, version, flexible)?;
         m.assignment = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -250,7 +250,7 @@ impl Field for TopicPartitions {
         m.topic_name = Field::read(r, version, flexible)?;
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -285,7 +285,7 @@ impl Field for Assignment {
         let mut m = Assignment::default();
         m.topic_partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -307,4 +307,8 @@ impl Message for ShareGroupDescribeResponse {
     const NAME: &'static str = "ShareGroupDescribeResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 1..=1;
     const FLEXIBLE: i16 = 1;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

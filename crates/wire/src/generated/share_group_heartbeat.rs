@@ -31,7 +31,7 @@ impl Field for ShareGroupHeartbeatRequest {
         m.rack_id = Field::read(r, version, flexible)?;
         m.subscribed_topic_names = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -97,7 +97,7 @@ impl Field for ShareGroupHeartbeatResponse {
         m.heartbeat_interval_ms = Field::read(r, version, flexible)?;
         m.assignment = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -136,7 +136,7 @@ impl Field for Assignment {
         let mut m = Assignment::default();
         m.topic_partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -172,7 +172,7 @@ impl Field for TopicPartitions {
         m.topic_id = Field::read(r, version, flexible)?;
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -195,4 +195,8 @@ impl Message for ShareGroupHeartbeatResponse {
     const NAME: &'static str = "ShareGroupHeartbeatResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 1..=1;
     const FLEXIBLE: i16 = 1;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

@@ -17,7 +17,7 @@ impl Field for SnapshotFooterRecord {
         let mut m = SnapshotFooterRecord::default();
         m.version = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }

@@ -20,7 +20,7 @@ impl Field for SnapshotHeaderRecord {
         m.version = Field::read(r, version, flexible)?;
         m.last_contained_log_timestamp = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }

@@ -93,7 +93,7 @@ impl Field for StreamsGroupHeartbeatRequest {
         m.task_end_offsets = Field::read(r, version, flexible)?;
         m.shutdown_application = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -145,7 +145,7 @@ impl Field for Topology {
         m.epoch = Field::read(r, version, flexible)?;
         m.subtopologies = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -197,7 +197,7 @@ impl Field for Subtopology {
         m.repartition_source_topics = Field::read(r, version, flexible)?;
         m.copartition_groups = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -242,7 +242,7 @@ impl Field for CopartitionGroup {
         m.source_topic_regex = Field::read(r, version, flexible)?;
         m.repartition_source_topics = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -280,7 +280,7 @@ impl Field for KeyValue {
         m.key = Field::read(r, version, flexible)?;
         m.value = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -323,7 +323,7 @@ impl Field for TopicInfo {
         m.replication_factor = Field::read(r, version, flexible)?;
         m.topic_configs = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -362,7 +362,7 @@ impl Field for RequestEndpoint {
         m.host = Field::read(r, version, flexible)?;
         m.port = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -402,7 +402,7 @@ impl Field for TaskOffset {
         m.partition = Field::read(r, version, flexible)?;
         m.offset = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -440,7 +440,7 @@ impl Field for RequestTaskIds {
         m.subtopology_id = Field::read(r, version, flexible)?;
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -561,7 +561,7 @@ impl Field for StreamsGroupHeartbeatResponse {
         m.endpoint_information_epoch = Field::read(r, version, flexible)?;
         m.partitions_by_user_endpoint = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -635,7 +635,7 @@ impl Field for EndpointToPartitions {
         m.active_partitions = Field::read(r, version, flexible)?;
         m.standby_partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -673,7 +673,7 @@ impl Field for Status {
         m.status_code = Field::read(r, version, flexible)?;
         m.status_detail = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -710,7 +710,7 @@ impl Field for TopicPartition {
         m.topic = Field::read(r, version, flexible)?;
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -747,7 +747,7 @@ impl Field for ResponseTaskIds {
         m.subtopology_id = Field::read(r, version, flexible)?;
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -784,7 +784,7 @@ impl Field for ResponseEndpoint {
         m.host = Field::read(r, version, flexible)?;
         m.port = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -807,4 +807,8 @@ impl Message for StreamsGroupHeartbeatResponse {
     const NAME: &'static str = "StreamsGroupHeartbeatResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=1;
     const FLEXIBLE: i16 = 0;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

@@ -28,7 +28,7 @@ impl Field for StreamsGroupTopologyDescriptionUpdateRequest {
         m.topology_epoch = Field::read(r, version, flexible)?;
         m.topology_description = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -67,7 +67,7 @@ impl Field for TopologyDescription {
         m.subtopologies = Field::read(r, version, flexible)?;
         m.global_stores = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -104,7 +104,7 @@ impl Field for TopologyDescriptionSubtopology {
         m.subtopology_id = Field::read(r, version, flexible)?;
         m.nodes = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -153,7 +153,7 @@ impl Field for TopologyDescriptionNode {
         m.stores = Field::read(r, version, flexible)?;
         m.successors = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -194,7 +194,7 @@ impl Field for TopologyDescriptionGlobalStore {
         m.source = Field::read(r, version, flexible)?;
         m.processor = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -245,7 +245,7 @@ impl Field for StreamsGroupTopologyDescriptionUpdateResponse {
         m.error_code = Field::read(r, version, flexible)?;
         m.error_message = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -269,4 +269,8 @@ impl Message for StreamsGroupTopologyDescriptionUpdateResponse {
     const NAME: &'static str = "StreamsGroupTopologyDescriptionUpdateResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=0;
     const FLEXIBLE: i16 = 0;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

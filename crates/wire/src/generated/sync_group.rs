@@ -44,7 +44,7 @@ impl Field for SyncGroupRequest {
         }
         m.assignments = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -94,7 +94,7 @@ impl Field for SyncGroupRequestAssignment {
         m.member_id = Field::read(r, version, flexible)?;
         m.assignment = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -157,7 +157,7 @@ impl Field for SyncGroupResponse {
         }
         m.assignment = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -189,4 +189,8 @@ impl Message for SyncGroupResponse {
     const NAME: &'static str = "SyncGroupResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=5;
     const FLEXIBLE: i16 = 4;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

@@ -63,7 +63,7 @@ impl Field for TxnOffsetCommitRequest {
         }
         m.topics = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -130,7 +130,7 @@ impl Field for TxnOffsetCommitRequestTopic {
         }
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -193,7 +193,7 @@ impl Field for TxnOffsetCommitRequestPartition {
         }
         m.committed_metadata = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -245,7 +245,7 @@ impl Field for TxnOffsetCommitResponse {
         m.throttle_time_ms = Field::read(r, version, flexible)?;
         m.topics = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -289,7 +289,7 @@ impl Field for TxnOffsetCommitResponseTopic {
         }
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -331,7 +331,7 @@ impl Field for TxnOffsetCommitResponsePartition {
         m.partition_index = Field::read(r, version, flexible)?;
         m.error_code = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -354,4 +354,8 @@ impl Message for TxnOffsetCommitResponse {
     const NAME: &'static str = "TxnOffsetCommitResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=6;
     const FLEXIBLE: i16 = 3;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

@@ -19,7 +19,7 @@ impl Field for UnregisterControllerRequest {
         let mut m = UnregisterControllerRequest::default();
         m.controller_id = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -81,7 +81,7 @@ impl Field for UnregisterControllerResponse {
         m.error_code = Field::read(r, version, flexible)?;
         m.error_message = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -105,4 +105,8 @@ impl Message for UnregisterControllerResponse {
     const NAME: &'static str = "UnregisterControllerResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=0;
     const FLEXIBLE: i16 = 0;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

@@ -39,7 +39,7 @@ impl Field for UpdateFeaturesRequest {
             m.validate_only = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -104,7 +104,7 @@ impl Field for FeatureUpdateKey {
             m.upgrade_type = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -183,7 +183,7 @@ impl Field for UpdateFeaturesResponse {
             m.results = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -245,7 +245,7 @@ impl Field for UpdatableFeatureResult {
             m.error_message = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -286,4 +286,8 @@ impl Message for UpdateFeaturesResponse {
     const NAME: &'static str = "UpdateFeaturesResponse";
     const VERSIONS: std::ops::RangeInclusive<i16> = 0..=2;
     const FLEXIBLE: i16 = 0;
+
+    fn throttle_time_ms(&self) -> i32 {
+        self.throttle_time_ms
+    }
 }

@@ -22,7 +22,7 @@ impl Field for VotersRecord {
         m.version = Field::read(r, version, flexible)?;
         m.voters = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -65,7 +65,7 @@ impl Field for Voter {
         m.endpoints = Field::read(r, version, flexible)?;
         m.k_raft_version_feature = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -107,7 +107,7 @@ impl Field for Endpoint {
         m.host = Field::read(r, version, flexible)?;
         m.port = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -145,7 +145,7 @@ impl Field for KRaftVersionFeature {
         m.min_supported_version = Field::read(r, version, flexible)?;
         m.max_supported_version = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }

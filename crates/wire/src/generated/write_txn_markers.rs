@@ -19,7 +19,7 @@ impl Field for WriteTxnMarkersRequest {
         let mut m = WriteTxnMarkersRequest::default();
         m.markers = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -69,7 +69,7 @@ impl Field for WritableTxnMarker {
             m.transaction_version = Field::read(r, version, flexible)?;
         }
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -112,7 +112,7 @@ impl Field for WritableTxnMarkerTopic {
         m.name = Field::read(r, version, flexible)?;
         m.partition_indexes = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -157,7 +157,7 @@ impl Field for WriteTxnMarkersResponse {
         let mut m = WriteTxnMarkersResponse::default();
         m.markers = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -193,7 +193,7 @@ impl Field for WritableTxnMarkerResult {
         m.producer_id = Field::read(r, version, flexible)?;
         m.topics = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -230,7 +230,7 @@ impl Field for WritableTxnMarkerTopicResult {
         m.name = Field::read(r, version, flexible)?;
         m.partitions = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }
@@ -267,7 +267,7 @@ impl Field for WritableTxnMarkerPartitionResult {
         m.partition_index = Field::read(r, version, flexible)?;
         m.error_code = Field::read(r, version, flexible)?;
         if flexible {
-            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;
+            m.unknown_tagged_fields = r.unknown_tags()?;
         }
         Ok(m)
     }

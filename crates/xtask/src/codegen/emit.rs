@@ -195,10 +195,10 @@ fn read(out: &mut String, message: &Message, item: &Struct) {
     if message.flexible.is_some() {
         out.push_str("        if flexible {\n");
         if tagged.is_empty() {
-            out.push_str("            m.unknown_tagged_fields = r.tags(|_, _| Ok(false))?;\n");
+            out.push_str("            m.unknown_tagged_fields = r.unknown_tags()?;\n");
         } else {
             out.push_str(
-                "            m.unknown_tagged_fields = r.tags(|r, tag| {\n                match tag {\n",
+                "            m.unknown_tagged_fields = r.tags(&mut |r, tag| {\n                match tag {\n",
             );
             for (field, tag, versions) in tagged {
                 let guard = match condition(versions, flexible_scope(message)) {
@@ -332,8 +332,13 @@ fn contract(out: &mut String, spec: &Spec, message: &Message) {
     let _ = writeln!(
         out,
         "\nimpl Message for {name} {{\n    const NAME: &'static str = \"{name}\";\n    \
-         const VERSIONS: std::ops::RangeInclusive<i16> = {min}..={max};\n    const FLEXIBLE: i16 = {flexible};\n}}"
+         const VERSIONS: std::ops::RangeInclusive<i16> = {min}..={max};\n    const FLEXIBLE: i16 = {flexible};"
     );
+    let throttled = message.structs[0].fields.iter().any(|field| field.name == "throttle_time_ms");
+    if throttled {
+        out.push_str("\n    fn throttle_time_ms(&self) -> i32 {\n        self.throttle_time_ms\n    }\n");
+    }
+    out.push_str("}\n");
     if message.kind == Kind::Request {
         let _ = writeln!(
             out,
