@@ -24,7 +24,6 @@ pub(crate) struct Keeper {
     core: Metadata<Waiter>,
     route: Route,
     publish: watch::Sender<Arc<Cluster>>,
-    request_timeout: Duration,
     asking: Option<BoxFuture<'static, (u64, Result<MetadataResponse>)>>,
 }
 
@@ -34,10 +33,11 @@ impl Keeper {
             max_age: config.metadata_max_age,
             rebootstrap_after: config.rebootstrap_after,
             retry: Range { first: config.retry_backoff, max: config.retry_backoff_max },
+            request_timeout: config.request_timeout,
             allow_auto_topic_creation: config.allow_auto_topic_creation,
         };
         let core = Metadata::new(settings, config.seed, clock::now());
-        Keeper { core, route, publish, request_timeout: config.request_timeout, asking: None }
+        Keeper { core, route, publish, asking: None }
     }
 
     /// Runs until the last handle is dropped or the pool stops.
@@ -70,10 +70,12 @@ impl Keeper {
     fn drain_outputs(&mut self) {
         while let Some(output) = self.core.poll() {
             match output {
-                Output::Ask { token, request, bootstrap } => {
-                    let (route, timeout) = (self.route.clone(), self.request_timeout);
+                Output::Ask { token, request, bootstrap, patience } => {
+                    let route = self.route.clone();
                     self.asking =
-                        Some(Box::pin(async move { (token, ask(route, request, bootstrap, timeout).await) }));
+                        Some(Box::pin(
+                            async move { (token, ask(route, request, bootstrap, patience).await) },
+                        ));
                 }
                 Output::Changed(cluster) => {
                     tracing::debug!(

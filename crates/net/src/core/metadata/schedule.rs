@@ -22,11 +22,16 @@ use crate::core::rng::Rng;
 use crate::core::versions::Features;
 use crate::error::{Error, ErrorKind, Result};
 
+/// How long the first broker may take; each one that takes longer doubles it, up to the request timeout.
+const FIRST_PATIENCE: Duration = Duration::from_secs(5);
+
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
     pub(crate) max_age: Duration,
     pub(crate) rebootstrap_after: Duration,
     pub(crate) retry: Range,
+    /// The most that one request may take.
+    pub(crate) request_timeout: Duration,
     pub(crate) allow_auto_topic_creation: bool,
 }
 
@@ -60,11 +65,12 @@ pub(crate) enum Input<W> {
 
 #[derive(Debug)]
 pub(crate) enum Output<W> {
-    /// Send this to any broker, or only to the bootstrap addresses.
+    /// Send this to any broker, or only to the bootstrap addresses, and wait no longer than `patience`.
     Ask {
         token: u64,
         request: MetadataRequest,
         bootstrap: bool,
+        patience: Duration,
     },
     Changed(Arc<Cluster>),
     Done(W, Result<Arc<Cluster>>),
@@ -93,6 +99,8 @@ pub(crate) struct Metadata<W> {
     /// Since when there has been no metadata although it was asked for.
     failing_since: Option<Instant>,
     failures: u32,
+    /// Brokers in a row that did not answer in time.
+    hung: u32,
     /// Requests in a row that changed nothing.
     unchanged: u32,
     bootstrap: bool,
@@ -120,6 +128,7 @@ impl<W> Metadata<W> {
             last_start: None,
             failing_since: None,
             failures: 0,
+            hung: 0,
             unchanged: 0,
             bootstrap: false,
             last_error: None,
@@ -243,7 +252,11 @@ impl<W> Metadata<W> {
             allow_auto_topic_creation: self.settings.allow_auto_topic_creation,
             ..MetadataRequest::default()
         };
-        self.outputs.push_back(Output::Ask { token: self.tokens, request, bootstrap: self.bootstrap });
+        // Any broker can answer, so one that hangs is not waited for as long as a request may take; if all are slow, it gets longer.
+        let patience = FIRST_PATIENCE.saturating_mul(1 << self.hung.min(16));
+        let patience = patience.min(self.settings.request_timeout);
+        let (token, bootstrap) = (self.tokens, self.bootstrap);
+        self.outputs.push_back(Output::Ask { token, request, bootstrap, patience });
     }
 
     fn on_answer(&mut self, now: Instant, answer: Result<MetadataResponse>) {
@@ -293,6 +306,7 @@ impl<W> Metadata<W> {
 
     fn on_success(&mut self, now: Instant) {
         (self.failing_since, self.failures, self.bootstrap, self.last_error) = (None, 0, false, None);
+        self.hung = 0;
         self.due = now + self.rng.jitter(self.settings.max_age);
         for waiter in std::mem::take(&mut self.served) {
             self.outputs.push_back(Output::Done(waiter.waiter, Ok(self.cluster.clone())));
@@ -306,6 +320,9 @@ impl<W> Metadata<W> {
         self.failing_since.get_or_insert(now);
         self.due = now + self.settings.retry.after(self.failures, &mut self.rng);
         self.failures = self.failures.saturating_add(1);
+        if matches!(error.kind(), ErrorKind::Timeout { .. }) {
+            self.hung = self.hung.saturating_add(1);
+        }
         if is_final(&error) {
             for waiter in std::mem::take(&mut self.served) {
                 self.outputs.push_back(Output::Done(waiter.waiter, Err(error.clone())));

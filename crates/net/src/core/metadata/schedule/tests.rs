@@ -7,6 +7,8 @@ const SECOND: Duration = Duration::from_secs(1);
 struct Rig {
     core: Metadata<u32>,
     now: Instant,
+    /// Of the last request.
+    patience: Duration,
 }
 
 #[derive(Debug, PartialEq)]
@@ -23,17 +25,20 @@ impl Rig {
             max_age: 300 * SECOND,
             rebootstrap_after: 300 * SECOND,
             retry,
+            request_timeout: 30 * SECOND,
             allow_auto_topic_creation: false,
         };
         let now = crate::shell::clock::now();
-        Rig { core: Metadata::new(settings, 1, now), now }
+        Rig { core: Metadata::new(settings, 1, now), now, patience: Duration::ZERO }
     }
 
     fn give(&mut self, input: Input<u32>) -> Vec<Seen> {
         self.core.handle(self.now, input);
-        std::iter::from_fn(|| self.core.poll())
+        let Rig { core, patience: last, .. } = self;
+        std::iter::from_fn(|| core.poll())
             .map(|output| match output {
-                Output::Ask { token, request, bootstrap } => {
+                Output::Ask { token, request, bootstrap, patience } => {
+                    *last = patience;
                     assert!(!request.allow_auto_topic_creation);
                     let name = |topic: &MetadataRequestTopic| topic.name.as_deref().unwrap().to_owned();
                     Seen::Ask(
@@ -206,6 +211,29 @@ fn failures_are_retried_with_backoff_until_the_waiters_deadline() {
     }
     assert!(pauses.len() > 10 && pauses[0] < SECOND / 5 && pauses[8] > SECOND / 2, "{pauses:?}");
     assert_eq!(rig.now - start, 30 * SECOND);
+}
+
+#[test]
+fn a_broker_that_hangs_is_not_waited_for_as_long_as_one_that_is_needed() {
+    let mut rig = Rig::new();
+    rig.refresh(1);
+    let hung = || {
+        let kind = ErrorKind::Timeout { api: None, after: SECOND, outcome_unknown: true };
+        Err(Error::new(kind, "no answer"))
+    };
+    let mut patience = Vec::new();
+    for _ in 0..5 {
+        patience.push(rig.patience.as_secs());
+        rig.give(Input::Answer(rig.core.tokens, hung()));
+        rig.wait();
+    }
+    assert_eq!(patience, [5, 10, 20, 30, 30], "slow brokers get more time, up to the request timeout");
+    rig.give(Input::Answer(rig.core.tokens, Err(lost())));
+    rig.wait();
+    rig.give(Input::Answer(rig.core.tokens, Ok(answer(&[]))));
+    rig.pass(SECOND);
+    rig.refresh(2);
+    assert_eq!(rig.patience.as_secs(), 5);
 }
 
 #[test]
