@@ -1,6 +1,6 @@
 //! What a broker supports, and what both sides can speak.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 use std::ops::RangeInclusive;
 
 use kavka_wire::ApiKey;
@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Peer, Result};
 /// The answer to ApiVersions (KIP-35): version ranges by API, and the cluster's features (KIP-584).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Versions {
-    apis: BTreeMap<ApiKey, (i16, i16)>,
+    apis: LiteMap<ApiKey, (i16, i16)>,
     features: Features,
 }
 
@@ -21,7 +21,7 @@ pub struct Features {
     /// Epoch of the finalized features; -1 when the broker told none.
     pub epoch: i64,
     /// By name: `metadata.version`, `group.version` (1: KIP-848), `transaction.version` (2: KIP-890), ...
-    pub finalized: BTreeMap<String, Feature>,
+    pub finalized: LiteMap<String, Feature>,
 }
 
 /// The finalized levels of one feature.
@@ -35,7 +35,7 @@ pub struct Feature {
 
 impl Default for Features {
     fn default() -> Self {
-        Features { epoch: -1, finalized: BTreeMap::new() }
+        Features { epoch: -1, finalized: LiteMap::new() }
     }
 }
 

@@ -8,7 +8,7 @@
 //!     └───────────────────────┴────────────────────────────┘
 //! ```
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -128,8 +128,8 @@ pub(crate) struct Pool {
     metadata: mpsc::WeakUnboundedSender<metadata::Command>,
     stop: watch::Sender<bool>,
     rng: Rng,
-    slots: BTreeMap<Key, Slot>,
-    nodes: BTreeMap<i32, Node>,
+    slots: LiteMap<Key, Slot>,
+    nodes: LiteMap<i32, Node>,
     serials: u64,
     tasks: JoinSet<Ended>,
     connected: mpsc::UnboundedSender<Connected>,
@@ -153,8 +153,8 @@ impl Pool {
             cluster,
             metadata,
             stop,
-            slots: BTreeMap::new(),
-            nodes: BTreeMap::new(),
+            slots: LiteMap::new(),
+            nodes: LiteMap::new(),
             serials: 0,
             tasks: JoinSet::new(),
             connected,

@@ -1,6 +1,6 @@
 //! What an answer or a hint changes in the snapshot, and what it may not.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 use std::sync::Arc;
 
 use kavka_wire::messages::MetadataResponse;
@@ -15,6 +15,14 @@ use super::snapshot::{Broker, Cluster, Endpoint, Partition, Topic};
 const GAPS: usize = 1024;
 
 /// Applies a whole answer. `Err` says what is wrong with it; the snapshot is then as it was.
+/// A topic under the name that the map has already.
+fn entry<'a>(
+    topics: &'a LiteMap<Arc<str>, Arc<Topic>>,
+    name: &str,
+) -> Option<(&'a Arc<str>, &'a Arc<Topic>)> {
+    topics.get_indexed(topics.find_index(name).ok()?)
+}
+
 pub(super) fn apply(cluster: &mut Cluster, answer: &MetadataResponse) -> Result<(), String> {
     if answer.brokers.is_empty() {
         return Err("it names no broker".into());
@@ -46,10 +54,10 @@ pub(super) fn apply(cluster: &mut Cluster, answer: &MetadataResponse) -> Result<
 
 /// The list of brokers is whole in every answer.
 fn brokers(
-    old: &BTreeMap<i32, Broker>,
+    old: &LiteMap<i32, Broker>,
     answer: &[MetadataResponseBroker],
-) -> Result<BTreeMap<i32, Broker>, String> {
-    let mut brokers = BTreeMap::new();
+) -> Result<LiteMap<i32, Broker>, String> {
+    let mut brokers = LiteMap::new();
     for broker in answer {
         let id = broker.node_id;
         let port = u16::try_from(broker.port).ok().filter(|port| *port != 0);
@@ -69,7 +77,7 @@ fn brokers(
 }
 
 fn merge_topic(cluster: &mut Cluster, name: &str, answer: &MetadataResponseTopic) -> Result<(), String> {
-    let (name, old) = match cluster.topics.get_key_value(name) {
+    let (name, old) = match entry(&cluster.topics, name) {
         Some((name, topic)) => (name.clone(), Some(topic.clone())),
         None => (Arc::from(name), None),
     };
@@ -171,8 +179,7 @@ pub(super) fn hint(
     at: &[Endpoint],
 ) -> bool {
     let (Some(leader), Some(epoch)) = (known(leader), known(epoch)) else { return false };
-    let Some((name, old)) =
-        cluster.topics.get_key_value(topic).map(|(name, old)| (name.clone(), old.clone()))
+    let Some((name, old)) = entry(&cluster.topics, topic).map(|(name, old)| (name.clone(), old.clone()))
     else {
         return false;
     };

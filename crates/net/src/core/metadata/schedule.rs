@@ -7,7 +7,8 @@
 //!      └────────────────────────────┘ due after backoff; waiters keep waiting until their deadline
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use litemap::LiteMap;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -88,7 +89,7 @@ pub(crate) struct Metadata<W> {
     rng: Rng,
     cluster: Arc<Cluster>,
     /// Topics in use, and by how many.
-    tracked: BTreeMap<Arc<str>, usize>,
+    tracked: LiteMap<Arc<str>, usize>,
     track_all: usize,
     /// The token of the request under way.
     asking: Option<u64>,
@@ -119,7 +120,7 @@ impl<W> Metadata<W> {
             settings,
             rng: Rng::new(seed),
             cluster: Arc::default(),
-            tracked: BTreeMap::new(),
+            tracked: LiteMap::new(),
             track_all: 0,
             asking: None,
             tokens: 0,

@@ -1,6 +1,6 @@
 //! What is known about the cluster.
 
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 use std::sync::Arc;
 
 use kavka_wire::{ErrorCode, Uuid};
@@ -15,14 +15,14 @@ pub struct Cluster {
     /// Broker to send cluster-wide changes to, if there is one.
     pub controller: Option<i32>,
     /// The live brokers by id.
-    pub brokers: BTreeMap<i32, Broker>,
+    pub brokers: LiteMap<i32, Broker>,
     /// Topics by name, each shared between snapshots while it does not change.
-    pub topics: BTreeMap<Arc<str>, Arc<Topic>>,
+    pub topics: LiteMap<Arc<str>, Arc<Topic>>,
     /// Finalized features of the cluster, from the broker that knew the highest epoch.
     pub features: Arc<Features>,
     /// Grows with each new snapshot; 0 is the empty one from before the first metadata.
     pub generation: u64,
-    pub(super) ids: BTreeMap<Uuid, Arc<str>>,
+    pub(super) ids: LiteMap<Uuid, Arc<str>>,
 }
 
 /// A broker and where it listens.

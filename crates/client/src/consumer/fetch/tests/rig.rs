@@ -85,7 +85,7 @@ pub(super) fn cluster_with_id(id: Uuid, partitions: &[(i32, i32)]) -> Arc<Cluste
     let broker = |id| (id, kavka_net::Broker { id, host: "localhost".into(), port: 9092, rack: None });
     let mut cluster = Cluster::default();
     cluster.brokers = (1..=3).map(broker).collect();
-    cluster.topics = [(Arc::from(TOPIC), Arc::new(topic))].into();
+    cluster.topics = [(Arc::from(TOPIC), Arc::new(topic))].into_iter().collect();
     Arc::new(cluster)
 }
 

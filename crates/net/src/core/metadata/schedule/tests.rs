@@ -300,7 +300,9 @@ fn the_features_of_the_highest_epoch_count() {
     let mut rig = Rig::ready();
     let features = |epoch, max| Features {
         epoch,
-        finalized: [("group.version".to_owned(), crate::core::versions::Feature { min: 1, max })].into(),
+        finalized: [("group.version".to_owned(), crate::core::versions::Feature { min: 1, max })]
+            .into_iter()
+            .collect(),
     };
     rig.give(Input::Features(features(5, 1)));
     rig.give(Input::Features(features(4, 9)));
