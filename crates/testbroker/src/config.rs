@@ -9,6 +9,20 @@ use kavka_wire::ApiKey;
 
 use crate::cluster::Cluster;
 
+/// Which groups with members may change their protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MigrationPolicy {
+    /// Classic groups become groups of the consumer protocol when a member of that joins, and classic ones again when the
+    /// last one leaves.
+    Bidirectional,
+    /// Only from classic to consumer.
+    Upgrade,
+    /// Only from consumer to classic.
+    Downgrade,
+    /// Neither, and no member of the classic protocol may join a group of the consumer protocol.
+    Disabled,
+}
+
 /// Broker settings, named and defaulted as Kafka's, except where stated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -20,6 +34,22 @@ pub struct Settings {
     pub group_max_session_timeout: Duration,
     /// `group.max.size`: most members of one group. Default unlimited.
     pub group_max_size: usize,
+    /// `group.consumer.heartbeat.interval.ms`: how often members of the consumer protocol are told to heartbeat. Default
+    /// 5 s.
+    pub group_consumer_heartbeat_interval: Duration,
+    /// `group.consumer.session.timeout.ms`: a member of the consumer protocol that is silent for so long is removed.
+    /// Default 45 s.
+    pub group_consumer_session_timeout: Duration,
+    /// `group.consumer.max.size`: most members of one group of the consumer protocol. Default unlimited.
+    pub group_consumer_max_size: usize,
+    /// `group.consumer.assignment.interval.ms`: least time between two target assignments of a group. Default 0; Kafka's
+    /// is 1 s.
+    pub group_consumer_assignment_interval: Duration,
+    /// `group.consumer.regex.refresh.interval.ms`: when subscriptions by regular expression are resolved anew though no
+    /// topic was made. A resolution is good for 10 s, or for this if it is less. Default 10 min.
+    pub group_consumer_regex_refresh_interval: Duration,
+    /// `group.consumer.migration.policy`. Default bidirectional.
+    pub group_consumer_migration_policy: MigrationPolicy,
     /// `offset.metadata.max.bytes`. Default 4096.
     pub offset_metadata_max_bytes: usize,
     /// `offsets.topic.num.partitions`. Default 50.
@@ -50,6 +80,12 @@ impl Default for Settings {
             group_min_session_timeout: Duration::from_secs(6),
             group_max_session_timeout: Duration::from_secs(30 * 60),
             group_max_size: usize::MAX,
+            group_consumer_heartbeat_interval: Duration::from_secs(5),
+            group_consumer_session_timeout: Duration::from_secs(45),
+            group_consumer_max_size: usize::MAX,
+            group_consumer_assignment_interval: Duration::ZERO,
+            group_consumer_regex_refresh_interval: Duration::from_secs(600),
+            group_consumer_migration_policy: MigrationPolicy::Bidirectional,
             offset_metadata_max_bytes: 4096,
             offsets_topic_partitions: 50,
             message_max_bytes: (1 << 20) + 12,

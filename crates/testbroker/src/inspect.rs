@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use kavka_wire::ApiKey;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::cluster::Cluster;
-use crate::group::GroupState;
+use crate::state::State;
 
 /// Requests remembered one by one.
 const REMEMBERED: usize = 10_000;
@@ -28,19 +29,81 @@ pub struct SeenRequest {
     pub at: Instant,
 }
 
+/// The protocol of a group, or of a member of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupKind {
+    /// JoinGroup and SyncGroup; the leader assigns.
+    Classic,
+    /// ConsumerGroupHeartbeat (KIP-848); the coordinator assigns.
+    Consumer,
+}
+
+/// Where a group stands in a rebalance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupState {
+    /// No members; there may be committed offsets.
+    Empty,
+    /// Classic: members are asked to join again.
+    PreparingRebalance,
+    /// Classic: the members are known; the leader's assignment is not.
+    CompletingRebalance,
+    /// Consumer: something changed since the target assignment was made.
+    Assigning,
+    /// Consumer: some members have not come to their target.
+    Reconciling,
+    /// Everybody has an assignment.
+    Stable,
+}
+
+impl GroupState {
+    /// The name in ListGroups and DescribeGroups.
+    pub fn name(self) -> &'static str {
+        match self {
+            GroupState::Empty => "Empty",
+            GroupState::PreparingRebalance => "PreparingRebalance",
+            GroupState::CompletingRebalance => "CompletingRebalance",
+            GroupState::Assigning => "Assigning",
+            GroupState::Reconciling => "Reconciling",
+            GroupState::Stable => "Stable",
+        }
+    }
+}
+
+/// Where a member of a group of the consumer protocol stands. A member of a classic group is always stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberState {
+    /// It has what it was to have in its epoch.
+    Stable,
+    /// It has not said yet that it let go of partitions that were taken from it.
+    UnrevokedPartitions,
+    /// It waits for partitions that others have not let go.
+    UnreleasedPartitions,
+}
+
 /// A group as its coordinator sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupView {
+    /// Its protocol. A group of the consumer protocol may have members of the classic one.
+    pub kind: GroupKind,
     /// Where it stands in a rebalance.
     pub state: GroupState,
-    /// Its generation.
+    /// Its generation; of the consumer protocol, the group epoch.
     pub generation: i32,
-    /// The protocol that the members agreed on.
+    /// The group epoch that the target assignment was made for; the generation of a classic group.
+    pub assignment_epoch: i32,
+    /// The protocol that the members agreed on; of the consumer protocol, the assignor.
     pub protocol: Option<String>,
-    /// The member id of the leader.
+    /// The member id of the leader. The consumer protocol has none.
     pub leader: Option<String>,
     /// The members in the order of their ids.
     pub members: Vec<MemberView>,
+}
+
+impl GroupView {
+    /// A member by its id.
+    pub fn member(&self, member_id: &str) -> Option<&MemberView> {
+        self.members.iter().find(|member| member.member_id == member_id)
+    }
 }
 
 /// A member of a group.
@@ -52,8 +115,20 @@ pub struct MemberView {
     pub instance_id: Option<String>,
     /// What the client calls itself.
     pub client_id: String,
-    /// Its assignment as the leader wrote it; empty when it has none.
+    /// Its assignment as the leader of a classic group wrote it; empty when it has none.
     pub assignment: Vec<u8>,
+    /// The member epoch; the generation of a classic group.
+    pub epoch: i32,
+    /// Where it stands.
+    pub state: MemberState,
+    /// The partitions that it may consume, by topic. Of a classic group, as far as the assignment can be read.
+    pub assigned: BTreeMap<String, Vec<i32>>,
+    /// The partitions that were taken from it and that it still has, by topic.
+    pub revoking: BTreeMap<String, Vec<i32>>,
+    /// The partitions that it is to have in the end, by topic.
+    pub target: BTreeMap<String, Vec<i32>>,
+    /// The protocol that it speaks.
+    pub kind: GroupKind,
 }
 
 /// A committed offset.
@@ -109,12 +184,53 @@ impl Cluster {
     /// What a group has committed for a partition.
     pub async fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<OffsetView> {
         let (group, topic) = (group.to_owned(), topic.to_owned());
-        self.ask(move |state| state.groups.get(&*group)?.offsets.view(&topic, partition)).await?
+        self.ask(move |state| state.offsets.get(&*group)?.view(&topic, partition)).await?
     }
 
     /// A group, or `None` when its coordinator knows none of that name.
     pub async fn group(&self, group: &str) -> Option<GroupView> {
         let group = group.to_owned();
-        self.ask(move |state| state.groups.get(&*group).map(|group| group.view())).await?
+        self.ask(move |state| state.view_group(&group)).await?
+    }
+
+    /// Waits until a group is there and a condition holds for it, and gives the group as it was then. `None` when the
+    /// cluster stops before. The condition is asked after everything that happens in the cluster, so that no state is
+    /// missed; it runs in the task that owns the cluster and must not block. Dropping the future ends the waiting.
+    pub async fn group_until(
+        &self,
+        group: &str,
+        condition: impl FnMut(&GroupView) -> bool + Send + 'static,
+    ) -> Option<GroupView> {
+        let (sender, found) = oneshot::channel();
+        let watcher = Watcher { group: group.to_owned(), condition: Box::new(condition), sender };
+        self.tell(move |state| state.watchers.0.push(watcher));
+        found.await.ok()
+    }
+}
+
+/// Somebody waits for a group to come into some state.
+pub(crate) struct Watcher {
+    group: String,
+    condition: Box<dyn FnMut(&GroupView) -> bool + Send>,
+    sender: oneshot::Sender<GroupView>,
+}
+
+#[derive(Default)]
+pub(crate) struct Watchers(Vec<Watcher>);
+
+impl State {
+    /// Asks the conditions of those who wait.
+    pub(crate) fn ask_watchers(&mut self) {
+        if self.watchers.0.is_empty() {
+            return;
+        }
+        for mut watcher in std::mem::take(&mut self.watchers.0) {
+            match self.view_group(&watcher.group).filter(|view| (watcher.condition)(view)) {
+                // Whoever waited may have stopped.
+                Some(view) => drop(watcher.sender.send(view)),
+                None if watcher.sender.is_closed() => {}
+                None => self.watchers.0.push(watcher),
+            }
+        }
     }
 }

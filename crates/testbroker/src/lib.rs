@@ -19,9 +19,11 @@
 //! Where it differs from Kafka on purpose: records whose offsets do not count up from 0 are refused in every batch (Kafka
 //! looks at compressed ones only), the high watermark is always the end of the log, `__consumer_offsets` exists from the
 //! start but holds no records, nothing is deleted by age or size, and names, ids and leaders come out the same in every
-//! run. The example `compare` asks this cluster and a real Kafka the same questions and prints every other difference.
+//! run. Subscriptions by regular expression are read by the `regex` crate, where Kafka has RE2/J; both match in linear time
+//! and know neither look-around nor back-references. Members of a group are dealt with in the order of their ids, where
+//! Kafka has the order of a hash table: who gets which of several equal shares may differ. The example `compare` asks this cluster and a real Kafka the same questions and prints every other difference.
 //!
-//! Not implemented, and therefore not advertised in ApiVersions: transactions, KIP-848 and share groups, SASL, TLS. A
+//! Not implemented, and therefore not advertised in ApiVersions: transactions, share and streams groups, SASL, TLS. A
 //! request for an API that is not advertised closes the connection.
 
 mod api;
@@ -30,8 +32,10 @@ mod call;
 mod cluster;
 mod config;
 mod connection;
+mod consumer_group;
 mod fault;
 mod group;
+mod groups;
 mod inspect;
 mod log;
 mod offsets;
@@ -43,7 +47,6 @@ mod timers;
 mod topics;
 
 pub use cluster::{Cluster, Connector};
-pub use config::{Builder, Settings};
+pub use config::{Builder, MigrationPolicy, Settings};
 pub use fault::{FaultId, RequestView, Rule};
-pub use group::GroupState;
-pub use inspect::{GroupView, MemberView, OffsetView, SeenRequest};
+pub use inspect::{GroupKind, GroupState, GroupView, MemberState, MemberView, OffsetView, SeenRequest};

@@ -23,8 +23,9 @@ use crate::call::{Action, Caller, Fate, Responder};
 use crate::config::{Builder, Denied, Settings, Transport};
 use crate::connection::{Door, Incoming, serve_broker};
 use crate::fault::{Faults, RequestView, Verb};
-use crate::group::Group;
-use crate::inspect::{Seen, SeenRequest};
+use crate::groups::AnyGroup;
+use crate::inspect::{Seen, SeenRequest, Watchers};
+use crate::offsets::Offsets;
 use crate::session::Sessions;
 use crate::timers::{Timer, Timers};
 use crate::topics::{OFFSETS_TOPIC, Topic};
@@ -63,7 +64,12 @@ pub(crate) struct State {
     pub(crate) brokers: BTreeMap<i32, Broker>,
     pub(crate) topics: BTreeMap<Arc<str>, Topic>,
     pub(crate) topic_ids: HashMap<Uuid, Arc<str>>,
-    pub(crate) groups: BTreeMap<Arc<str>, Group>,
+    /// How many topics were ever made.
+    pub(crate) topics_made: u64,
+    pub(crate) groups: BTreeMap<Arc<str>, AnyGroup>,
+    /// What was committed, by group.
+    pub(crate) offsets: BTreeMap<Arc<str>, Offsets>,
+    pub(crate) watchers: Watchers,
     pub(crate) parked: HashMap<u64, Parked>,
     pub(crate) timers: Timers,
     pub(crate) faults: Faults,
@@ -88,7 +94,10 @@ impl State {
             brokers: BTreeMap::new(),
             topics: BTreeMap::new(),
             topic_ids: HashMap::new(),
+            topics_made: 0,
             groups: BTreeMap::new(),
+            offsets: BTreeMap::new(),
+            watchers: Watchers::default(),
             parked: HashMap::new(),
             timers: Timers::default(),
             faults: Faults::default(),
@@ -140,6 +149,7 @@ impl State {
             let now = Instant::now();
             while let Some(timer) = self.timers.due(now) {
                 self.fire(timer);
+                self.ask_watchers();
             }
             let next = self.timers.next();
             let timeout = async || match next {
@@ -160,6 +170,7 @@ impl State {
                 },
                 () = timeout() => {}
             }
+            self.ask_watchers();
         }
     }
 
@@ -176,6 +187,7 @@ impl State {
             Timer::Fetch(id) => self.finish_fetch(id),
             Timer::Deliver(incoming) => self.deliver(*incoming, Fate::Answer, None),
             Timer::Session { group, member } => self.session_timer(&group, &member),
+            Timer::Alarm { group, member, kind } => self.member_alarm(&group, &member, kind),
             Timer::InitialJoin { group, rebalance } => self.initial_join_timer(&group, rebalance),
             Timer::Join { group, rebalance } => self.join_timer(&group, rebalance),
             Timer::Sync { group, rebalance } => self.sync_timer(&group, rebalance),

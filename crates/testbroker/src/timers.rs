@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::connection::Incoming;
+use crate::consumer_group::Alarm;
 
 /// What to do when the time has come. Timers are never cancelled: whoever is woken checks whether it is still due.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(crate) enum Timer {
     Deliver(Box<Incoming>),
     /// The session of a member, or of a member id that was handed out, may have ended.
     Session { group: Arc<str>, member: Arc<str> },
+    /// A deadline of a member of the consumer protocol may be over.
+    Alarm { group: Arc<str>, member: Arc<str>, kind: Alarm },
     /// The initial delay of a group's first rebalance is over.
     InitialJoin { group: Arc<str>, rebalance: u64 },
     /// The members had their rebalance timeout to join.

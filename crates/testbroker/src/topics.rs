@@ -165,6 +165,7 @@ impl State {
         configs: BTreeMap<String, String>,
     ) -> Uuid {
         let id = self.new_uuid();
+        self.topics_made += 1;
         let name: Arc<str> = Arc::from(name);
         let partitions =
             replicas.into_iter().map(|replicas| Partition::new(replicas, |b| self.is_alive(b))).collect();
@@ -184,8 +185,8 @@ impl State {
     pub(crate) fn delete_topic(&mut self, name: &str) -> bool {
         let Some(topic) = self.topics.remove(name) else { return false };
         self.topic_ids.remove(&topic.id);
-        for group in self.groups.values_mut() {
-            group.offsets.forget_topic(name);
+        for offsets in self.offsets.values_mut() {
+            offsets.forget_topic(name);
         }
         for partition in topic.partitions {
             self.wake_fetches(&partition.waiting);

@@ -189,13 +189,29 @@ async fn unknown_versions_and_apis() {
     let all = client.call(&versions(), 4).await;
     let of = |key: ApiKey| all.api_keys.iter().find(|api| api.api_key == key.0);
     assert_eq!(of(ApiKey::FETCH).map(|api| (api.min_version, api.max_version)), Some((4, 12)));
-    assert!(of(ApiKey::LIST_OFFSETS).is_none() && of(ApiKey::CONSUMER_GROUP_HEARTBEAT).is_none());
+    assert!(of(ApiKey::LIST_OFFSETS).is_none() && of(ApiKey::SHARE_GROUP_HEARTBEAT).is_none());
     assert!(client.try_call(&fetch("t", 0, 0), 13).await.is_none());
     let mut client = connect(&cluster, 1).await;
     assert!(client.try_call(&ListOffsetsRequest::default(), 5).await.is_none());
     let mut client = connect(&cluster, 1).await;
     let misnamed = ApiVersionsRequest { client_software_name: "-".into(), ..versions() };
     assert_eq!(client.call(&misnamed, 3).await.error_code, ErrorCode::INVALID_REQUEST);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_consumer_protocol_is_a_feature_that_an_older_cluster_lacks() {
+    for served in [true, false] {
+        let mut builder = Cluster::builder().in_memory();
+        if !served {
+            builder = builder.without(ApiKey::CONSUMER_GROUP_HEARTBEAT);
+        }
+        let cluster = builder.start().await.unwrap();
+        let answer = connect(&cluster, 1).await.call(&versions(), 4).await;
+        let level = answer.finalized_features.iter().find(|feature| &*feature.name == "group.version");
+        assert_eq!(level.map(|feature| feature.max_version_level), served.then_some(1));
+        let api = answer.api_keys.iter().find(|api| api.api_key == ApiKey::CONSUMER_GROUP_HEARTBEAT.0);
+        assert_eq!(api.map(|api| (api.min_version, api.max_version)), served.then_some((0, 1)));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,13 +1,15 @@
 //! Asks this cluster and a real Kafka the same questions and prints where the answers differ.
 //!
 //! `cargo run -p kavka-testbroker --example compare -- 127.0.0.1:9092`, with a fresh single-broker Kafka that does not
-//! create topics by itself. Ids, times, and whether and how an error is put into words are masked: they may differ.
+//! create topics by itself and has `group.consumer.assignment.interval.ms=0`. Ids, times, and whether and how an error is put into words are masked: they may differ.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
+mod consumer;
 mod duo;
 mod groups;
+mod mixed;
 mod questions;
 
 use std::time::Duration;
@@ -59,7 +61,7 @@ async fn open(address: &str) -> Client {
 }
 
 /// Hides what is allowed to differ.
-fn mask(answer: &str) -> String {
+pub(crate) fn mask(answer: &str) -> String {
     let mut text = answer.replace(", unknown_tagged_fields: TaggedFields([])", "");
     text = text.replace("message: None", "message: Some(\"\")");
     let words =
@@ -92,9 +94,13 @@ async fn main() {
     let mut theirs = Interview::new(&real).await;
     questions::ask_all(&mut theirs).await;
     duo::ask_all(&mut theirs).await;
+    consumer::ask_all(&mut theirs).await;
+    mixed::ask_all(&mut theirs).await;
     let mut ours = Interview::new(&cluster.bootstrap()).await;
     questions::ask_all(&mut ours).await;
     duo::ask_all(&mut ours).await;
+    consumer::ask_all(&mut ours).await;
+    mixed::ask_all(&mut ours).await;
     let mut same = 0;
     for ((name, theirs), (_, ours)) in theirs.answers.iter().zip(&ours.answers) {
         if theirs == ours {

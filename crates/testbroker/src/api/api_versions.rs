@@ -12,10 +12,15 @@ use super::Api;
 use crate::call::Call;
 use crate::state::State;
 
-/// `metadata.version` of Kafka 4.3: features that need more are not served.
-const METADATA_VERSION: i16 = 30;
-/// `metadata.version` of Kafka 3.3, the oldest that can still be upgraded from.
-const OLDEST_METADATA_VERSION: i16 = 7;
+/// The feature of groups of the consumer protocol.
+const GROUP_VERSION: &str = "group.version";
+
+/// Features with the least and the highest level that is supported; the highest is in force.
+const FEATURES: &[(&str, i16, i16)] = &[
+    (GROUP_VERSION, 0, 1),
+    // From Kafka 3.3 to Kafka 4.3: what needs more is not served.
+    ("metadata.version", 7, 30),
+];
 
 impl Api for ApiVersionsRequest {
     const SERVED: RangeInclusive<i16> = 0..=5;
@@ -37,22 +42,26 @@ impl Api for ApiVersionsRequest {
         if let Some(error) = refusal {
             return call.answer(&Self::refuse(&request, version, error));
         }
-        let feature = ByteString::from_static("metadata.version");
+        let supported = |(name, min_version, max_version): &(&'static str, i16, i16)| SupportedFeatureKey {
+            name: ByteString::from_static(name),
+            min_version: *min_version,
+            max_version: *max_version,
+            ..Default::default()
+        };
+        let finalized = |(name, _, level): &(&'static str, i16, i16)| FinalizedFeatureKey {
+            name: ByteString::from_static(name),
+            min_version_level: *level,
+            max_version_level: *level,
+            ..Default::default()
+        };
+        // A cluster that does not serve the consumer protocol has not switched it on.
+        let consumer = state.versions.contains_key(&ApiKey::CONSUMER_GROUP_HEARTBEAT.0);
+        let in_force = |(name, ..): &&(&'static str, i16, i16)| consumer || *name != GROUP_VERSION;
         call.answer(&ApiVersionsResponse {
             api_keys: advertised(state),
-            supported_features: vec![SupportedFeatureKey {
-                name: feature.clone(),
-                min_version: OLDEST_METADATA_VERSION,
-                max_version: METADATA_VERSION,
-                ..Default::default()
-            }],
+            supported_features: FEATURES.iter().map(supported).collect(),
             finalized_features_epoch: 0,
-            finalized_features: vec![FinalizedFeatureKey {
-                name: feature,
-                min_version_level: METADATA_VERSION,
-                max_version_level: METADATA_VERSION,
-                ..Default::default()
-            }],
+            finalized_features: FEATURES.iter().filter(in_force).map(finalized).collect(),
             ..Default::default()
         });
     }

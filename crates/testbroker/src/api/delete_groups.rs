@@ -8,7 +8,6 @@ use kavka_wire::{ByteString, ErrorCode};
 
 use super::Api;
 use crate::call::Call;
-use crate::group::GroupState;
 use crate::state::State;
 
 impl Api for DeleteGroupsRequest {
@@ -37,10 +36,11 @@ impl State {
     fn delete_group(&mut self, broker: i32, id: &str) -> Result<(), ErrorCode> {
         self.check_coordinator(broker, id)?;
         let group = self.groups.get(id).ok_or(ErrorCode::GROUP_ID_NOT_FOUND)?;
-        if group.state != GroupState::Empty {
+        if !group.is_empty() {
             return Err(ErrorCode::NON_EMPTY_GROUP);
         }
         self.groups.remove(id);
+        self.offsets.remove(id);
         Ok(())
     }
 }

@@ -9,11 +9,13 @@ use kavka_wire::{ByteString, ErrorCode};
 
 use super::Api;
 use crate::call::Call;
-use crate::group::{Group, GroupState, Member};
+use crate::group::{Group, Member, Phase};
+use crate::groups::AnyGroup;
+use crate::inspect::GroupState;
 use crate::state::State;
 
 /// Every operation on a group, as a set of bits: the cluster has no authorizer.
-const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
+pub(super) const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
 
 impl Api for DescribeGroupsRequest {
     const SERVED: RangeInclusive<i16> = 0..=6;
@@ -23,7 +25,9 @@ impl Api for DescribeGroupsRequest {
             let mut group = match state.check_coordinator(call.broker(), id) {
                 Err(error) => failed(id, error),
                 Ok(()) => match state.groups.get(&**id) {
-                    Some(group) => described(id, group),
+                    Some(AnyGroup::Classic(group)) => described(id, group),
+                    // It has another API.
+                    Some(AnyGroup::Consumer(_)) => unknown(id, call.version()),
                     None => unknown(id, call.version()),
                 },
             };
@@ -66,8 +70,8 @@ fn unknown(id: &ByteString, version: i16) -> DescribedGroup {
 }
 
 fn described(id: &ByteString, group: &Group) -> DescribedGroup {
-    let stable = group.state == GroupState::Stable;
-    // What members said and got is shown only while it holds.
+    let stable = group.state == Phase::Stable;
+    // What members said is shown only while it holds.
     let protocol = group.protocol.as_deref().filter(|_| stable).unwrap_or_default();
     let member = |(member_id, member): (&Arc<str>, &Member)| DescribedGroupMember {
         member_id: (&**member_id).into(),
@@ -75,11 +79,11 @@ fn described(id: &ByteString, group: &Group) -> DescribedGroup {
         client_id: (&*member.profile.client_id).into(),
         client_host: (&*member.profile.client_host).into(),
         member_metadata: if stable { member.metadata(protocol) } else { Default::default() },
-        member_assignment: if stable { member.assignment.clone() } else { Default::default() },
+        member_assignment: member.assignment.clone(),
         ..Default::default()
     };
     DescribedGroup {
-        group_state: ByteString::from_static(group.state.name()),
+        group_state: ByteString::from_static(GroupState::from(group.state).name()),
         protocol_type: group.protocol_type.as_deref().unwrap_or_default().into(),
         protocol_data: protocol.into(),
         members: group.members.iter().map(member).collect(),

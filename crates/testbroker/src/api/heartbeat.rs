@@ -28,8 +28,10 @@ impl State {
             return Err(ErrorCode::INVALID_GROUP_ID);
         }
         self.check_coordinator(broker, &request.group_id)?;
-        let (group, mut world) =
-            self.group_and_world(&request.group_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
+        if let Some((group, mut world)) = self.consumer_group(&request.group_id) {
+            return group.heartbeat_classic(&mut world, request);
+        }
+        let (group, mut world) = self.classic_group(&request.group_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
         group.heartbeat(&mut world, request)
     }
 }

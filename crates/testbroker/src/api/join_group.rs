@@ -11,6 +11,7 @@ use kavka_wire::messages::{JoinGroupRequest, JoinGroupResponse};
 use super::Api;
 use crate::call::Call;
 use crate::group::{Group, Join, Profile, join_failed};
+use crate::groups::AnyGroup;
 use crate::state::State;
 
 impl Api for JoinGroupRequest {
@@ -22,12 +23,15 @@ impl Api for JoinGroupRequest {
             return call.answer(&refusal);
         }
         let id: Arc<str> = Arc::from(&*request.group_id);
-        if !state.groups.contains_key(&id) {
+        let is_consumer = |group: &AnyGroup| matches!(group, AnyGroup::Consumer(_)) && !group.is_empty();
+        let consumer = state.groups.get(&id).is_some_and(is_consumer);
+        if !matches!(state.groups.get(&id), Some(AnyGroup::Classic(_))) && !consumer {
             if !request.member_id.is_empty() {
                 let refusal = join_failed(call.version(), &request.member_id, ErrorCode::UNKNOWN_MEMBER_ID);
                 return call.answer(&refusal);
             }
-            state.groups.insert(Arc::clone(&id), Group::new(Arc::clone(&id)));
+            // A group of the consumer protocol without members gives way.
+            state.groups.insert(Arc::clone(&id), AnyGroup::Classic(Group::new(Arc::clone(&id))));
         }
         let uuid = state.new_uuid();
         let join = Join {
@@ -37,7 +41,10 @@ impl Api for JoinGroupRequest {
             uuid,
             call,
         };
-        if let Some((group, mut world)) = state.group_and_world(&id) {
+        if consumer {
+            return state.join_consumer_group(&id, join);
+        }
+        if let Some((group, mut world)) = state.classic_group(&id) {
             group.join(&mut world, join);
         }
     }

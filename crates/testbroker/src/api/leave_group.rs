@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use kavka_wire::messages::leave_group::MemberResponse;
+use kavka_wire::messages::leave_group::{MemberIdentity, MemberResponse};
 use kavka_wire::messages::{LeaveGroupRequest, LeaveGroupResponse};
 use kavka_wire::{ByteString, ErrorCode};
 
@@ -26,6 +26,15 @@ impl Api for LeaveGroupRequest {
     }
 }
 
+/// Before version 3 a request was of one member.
+fn normalised(version: i16, request: &LeaveGroupRequest) -> LeaveGroupRequest {
+    let mut request = request.clone();
+    if version < 3 {
+        request.members = vec![MemberIdentity { member_id: request.member_id.clone(), ..Default::default() }];
+    }
+    request
+}
+
 impl State {
     fn leave_group(
         &mut self,
@@ -37,7 +46,17 @@ impl State {
             return Err(ErrorCode::INVALID_GROUP_ID);
         }
         self.check_coordinator(broker, &request.group_id)?;
-        let mut found = self.group_and_world(&request.group_id);
+        if let Some((group, _)) = self.consumer_group(&request.group_id) {
+            let request = normalised(version, request);
+            let (members, leaving) = group.leave_classic(&request);
+            self.fence_members(&request.group_id, &leaving);
+            if version < 3 {
+                let error = members.first().map_or(ErrorCode::NONE, |member| member.error_code);
+                return Ok(LeaveGroupResponse { error_code: error, ..Default::default() });
+            }
+            return Ok(LeaveGroupResponse { members, ..Default::default() });
+        }
+        let mut found = self.classic_group(&request.group_id);
         let mut leave = |member: &str, instance: Option<&str>| match &mut found {
             Some((group, world)) => group.leave(world, member, instance),
             None => Err(ErrorCode::UNKNOWN_MEMBER_ID),

@@ -1,6 +1,7 @@
 //! ListGroups (16), versions 0-5.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use kavka_wire::messages::list_groups::ListedGroup;
 use kavka_wire::messages::{ListGroupsRequest, ListGroupsResponse};
@@ -8,10 +9,8 @@ use kavka_wire::{ByteString, ErrorCode};
 
 use super::Api;
 use crate::call::Call;
-use crate::group::Group;
+use crate::groups::AnyGroup;
 use crate::state::State;
-
-const TYPE: &str = "classic";
 
 impl Api for ListGroupsRequest {
     const SERVED: RangeInclusive<i16> = 0..=5;
@@ -20,16 +19,16 @@ impl Api for ListGroupsRequest {
         let wanted = |filter: &[ByteString], value: &str| {
             filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
         };
-        let listed = state.groups.values().filter(|group| {
-            state.check_coordinator(call.broker(), &group.id).is_ok()
-                && wanted(&request.states_filter, group.state.name())
-                && wanted(&request.types_filter, TYPE)
+        let listed = state.groups.iter().filter(|(id, group)| {
+            state.check_coordinator(call.broker(), id).is_ok()
+                && wanted(&request.states_filter, group.state().name())
+                && wanted(&request.types_filter, group.kind())
         });
-        let groups = listed.map(|group: &Group| ListedGroup {
-            group_id: (&*group.id).into(),
-            protocol_type: group.protocol_type.as_deref().unwrap_or_default().into(),
-            group_state: ByteString::from_static(group.state.name()),
-            group_type: ByteString::from_static(TYPE),
+        let groups = listed.map(|(id, group): (&Arc<str>, &AnyGroup)| ListedGroup {
+            group_id: (&**id).into(),
+            protocol_type: group.protocol_type().into(),
+            group_state: ByteString::from_static(group.state().name()),
+            group_type: ByteString::from_static(group.kind()),
             ..Default::default()
         });
         let response = ListGroupsResponse { groups: groups.collect(), ..Default::default() };

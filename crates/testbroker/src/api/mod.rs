@@ -5,12 +5,12 @@ use std::ops::RangeInclusive;
 
 use kavka_wire::codec::{Reader, Request};
 use kavka_wire::messages::{
-    ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest,
-    DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
-    DescribeGroupsRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest, InitProducerIdRequest,
-    JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest,
-    OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest,
-    ProduceRequest, SyncGroupRequest,
+    ApiVersionsRequest, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, CreatePartitionsRequest,
+    CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
+    DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, FetchRequest,
+    FindCoordinatorRequest, HeartbeatRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
+    ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest,
+    OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest, SyncGroupRequest,
 };
 use kavka_wire::{ApiKey, ErrorCode};
 
@@ -18,6 +18,8 @@ use crate::call::{Call, Caller, Responder};
 use crate::state::State;
 
 mod api_versions;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod create_partitions;
 mod create_topics;
 mod delete_groups;
@@ -81,6 +83,8 @@ macro_rules! apis {
 
 apis!(
     ApiVersionsRequest,
+    ConsumerGroupDescribeRequest,
+    ConsumerGroupHeartbeatRequest,
     CreatePartitionsRequest,
     CreateTopicsRequest,
     DeleteGroupsRequest,
@@ -133,7 +137,9 @@ pub(crate) fn denial(key: ApiKey) -> ErrorCode {
         | ApiKey::OFFSET_FETCH
         | ApiKey::OFFSET_DELETE
         | ApiKey::DESCRIBE_GROUPS
-        | ApiKey::DELETE_GROUPS => ErrorCode::GROUP_AUTHORIZATION_FAILED,
+        | ApiKey::DELETE_GROUPS
+        | ApiKey::CONSUMER_GROUP_HEARTBEAT
+        | ApiKey::CONSUMER_GROUP_DESCRIBE => ErrorCode::GROUP_AUTHORIZATION_FAILED,
         ApiKey::INIT_PRODUCER_ID | ApiKey::DESCRIBE_CLUSTER | ApiKey::LIST_GROUPS => {
             ErrorCode::CLUSTER_AUTHORIZATION_FAILED
         }

@@ -12,7 +12,8 @@ use kavka_wire::messages::{OffsetCommitRequest, OffsetCommitResponse};
 
 use super::Api;
 use crate::call::Call;
-use crate::group::{Group, GroupState};
+use crate::group::{Group, Phase};
+use crate::groups::AnyGroup;
 use crate::offsets::Committed;
 use crate::state::State;
 
@@ -28,7 +29,7 @@ impl Api for OffsetCommitRequest {
         for topic in &request.topics {
             let name: Result<Arc<str>, ErrorCode> = state.committed_topic(topic, version);
             let commit = |p: &OffsetCommitRequestPartition| {
-                let done = name.clone().and_then(|name| state.commit(&request.group_id, &name, p));
+                let done = name.clone().and_then(|name| state.commit(&request, &name, p));
                 partition(p.partition_index, done.err().unwrap_or(ErrorCode::NONE))
             };
             let partitions = topic.partitions.iter().map(commit).collect();
@@ -65,7 +66,10 @@ impl State {
         self.check_coordinator(broker, &request.group_id)?;
         let generation = request.generation_id_or_member_epoch;
         let instance = request.group_instance_id.as_deref();
-        let Some((group, mut world)) = self.group_and_world(&request.group_id) else {
+        if let Some((group, _)) = self.consumer_group(&request.group_id) {
+            return group.check_commit(&request.member_id, generation, version);
+        }
+        let Some((group, mut world)) = self.classic_group(&request.group_id) else {
             if generation >= 0 {
                 // From version 9 on clients know what that means.
                 let newer = version >= 9;
@@ -76,10 +80,10 @@ impl State {
                 });
             }
             let id: Arc<str> = Arc::from(&*request.group_id);
-            self.groups.insert(Arc::clone(&id), Group::new(id));
+            self.groups.insert(Arc::clone(&id), AnyGroup::Classic(Group::new(id)));
             return Ok(());
         };
-        if generation < 0 && group.state == GroupState::Empty {
+        if generation < 0 && group.state == Phase::Empty {
             // A consumer that manages its own partitions.
             return Ok(());
         }
@@ -87,7 +91,7 @@ impl State {
             return Err(ErrorCode::UNKNOWN_MEMBER_ID);
         }
         group.check_generation(&request.member_id, instance, generation)?;
-        if group.state == GroupState::CompletingRebalance {
+        if group.state == Phase::CompletingRebalance {
             return Err(ErrorCode::REBALANCE_IN_PROGRESS);
         }
         group.refresh(&mut world, &Arc::from(&*request.member_id));
@@ -107,7 +111,7 @@ impl State {
 
     fn commit(
         &mut self,
-        group: &str,
+        request: &OffsetCommitRequest,
         topic: &Arc<str>,
         partition: &OffsetCommitRequestPartition,
     ) -> Result<(), ErrorCode> {
@@ -118,13 +122,18 @@ impl State {
         if self.partition(topic, partition.partition_index).is_none() {
             return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
         }
-        let group = self.groups.get_mut(group).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
+        let group: Arc<str> = Arc::from(&*request.group_id);
+        if let Some(AnyGroup::Consumer(group)) = self.groups.get(&group) {
+            let id = self.topics.get(topic).map(|topic| topic.id).unwrap_or_default();
+            let epoch = request.generation_id_or_member_epoch;
+            group.check_committed(&request.member_id, epoch, (id, partition.partition_index))?;
+        }
         let committed = Committed {
             offset: partition.committed_offset,
             leader_epoch: partition.committed_leader_epoch,
             metadata: Arc::from(metadata),
         };
-        group.offsets.set(topic, partition.partition_index, committed);
+        self.offsets.entry(group).or_default().set(topic, partition.partition_index, committed);
         Ok(())
     }
 }

@@ -6,11 +6,13 @@ use kavka_wire::ErrorCode;
 use kavka_wire::messages::offset_delete::{
     OffsetDeleteRequestTopic, OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
-use kavka_wire::messages::{ConsumerProtocolSubscription, OffsetDeleteRequest, OffsetDeleteResponse};
+use kavka_wire::messages::{OffsetDeleteRequest, OffsetDeleteResponse};
 
 use super::Api;
 use crate::call::Call;
-use crate::group::{Group, GroupState};
+use crate::consumer_group::read_subscription;
+use crate::group::Group;
+use crate::groups::AnyGroup;
 use crate::state::State;
 
 impl Api for OffsetDeleteRequest {
@@ -38,7 +40,7 @@ impl State {
         self.check_coordinator(broker, &request.group_id)?;
         let group = self.groups.get(&*request.group_id).ok_or(ErrorCode::GROUP_ID_NOT_FOUND)?;
         // Only of consumers is it known what they subscribe to.
-        if group.state != GroupState::Empty && group.protocol_type.as_deref() != Some("consumer") {
+        if !group.is_empty() && group.protocol_type() != "consumer" {
             return Err(ErrorCode::NON_EMPTY_GROUP);
         }
         let mut topics = Vec::with_capacity(request.topics.len());
@@ -53,7 +55,10 @@ impl State {
         group: &str,
         topic: &OffsetDeleteRequestTopic,
     ) -> OffsetDeleteResponseTopic {
-        let subscribed = self.groups.get(group).is_some_and(|group| group.subscribes_to(&topic.name));
+        let subscribed = self.groups.get(group).is_some_and(|group| match group {
+            AnyGroup::Classic(group) => group.subscribes_to(&topic.name),
+            AnyGroup::Consumer(group) => group.subscribes_to(&topic.name),
+        });
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             let index = partition.partition_index;
@@ -62,8 +67,8 @@ impl State {
             } else if subscribed {
                 ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC
             } else {
-                if let Some(group) = self.groups.get_mut(group) {
-                    group.offsets.remove(&topic.name, index);
+                if let Some(offsets) = self.offsets.get_mut(group) {
+                    offsets.remove(&topic.name, index);
                 }
                 ErrorCode::NONE
             };
@@ -82,17 +87,7 @@ impl Group {
                 Some(protocol) => member.metadata(protocol),
                 None => return true,
             };
-            subscription(metadata).is_none_or(|s| s.topics.iter().any(|name| **name == *topic))
+            read_subscription(&metadata).is_none_or(|s| s.topics.iter().any(|name| **name == *topic))
         })
     }
-}
-
-fn subscription(metadata: bytes::Bytes) -> Option<ConsumerProtocolSubscription> {
-    use kavka_wire::codec::{Limits, Message, Reader};
-    let (version, body) = metadata.split_at_checked(2)?;
-    let version = i16::from_be_bytes([version[0], version[1]]);
-    // Newer versions only add to the end.
-    let version = version.min(*ConsumerProtocolSubscription::VERSIONS.end());
-    let mut reader = Reader::new(metadata.slice_ref(body), &Limits::default());
-    ConsumerProtocolSubscription::decode(&mut reader, version).ok()
 }

@@ -12,23 +12,27 @@ use kavka_wire::{ByteString, ErrorCode, Uuid};
 
 use super::Api;
 use crate::call::Call;
+use crate::groups::AnyGroup;
+use crate::offsets::Offsets;
 use crate::state::State;
 
 /// One topic of a request: by name or by id, with partitions.
 type Asked = (ByteString, Uuid, Vec<i32>);
+/// Who asks: member id and epoch.
+type Asker<'a> = (Option<&'a ByteString>, i32);
 
 impl Api for OffsetFetchRequest {
     const SERVED: RangeInclusive<i16> = 1..=10;
 
     fn handle(state: &mut State, call: Call<Self>, request: Self) {
-        let response = each(&request, call.version(), |group, topics| {
-            state.fetch_offsets(call.broker(), call.version(), group, topics)
+        let response = each(&request, call.version(), |group, asker, topics| {
+            state.fetch_offsets((call.broker(), call.version()), group, asker, topics)
         });
         call.answer(&response);
     }
 
     fn refuse(request: &Self, version: i16, error: ErrorCode) -> OffsetFetchResponse {
-        each(request, version, |group, topics| failed(group, topics, error, version))
+        each(request, version, |group, _, topics| failed(group, topics, error, version))
     }
 }
 
@@ -36,14 +40,14 @@ impl Api for OffsetFetchRequest {
 fn each(
     request: &OffsetFetchRequest,
     version: i16,
-    mut fetch: impl FnMut(&ByteString, Option<Vec<Asked>>) -> OffsetFetchResponseGroup,
+    mut fetch: impl FnMut(&ByteString, Asker<'_>, Option<Vec<Asked>>) -> OffsetFetchResponseGroup,
 ) -> OffsetFetchResponse {
     if version >= 8 {
         let mut answer = |group: &OffsetFetchRequestGroup| {
             let asked = group.topics.as_ref().map(|topics| {
                 topics.iter().map(|t| (t.name.clone(), t.topic_id, t.partition_indexes.clone())).collect()
             });
-            fetch(&group.group_id, asked)
+            fetch(&group.group_id, (group.member_id.as_ref(), group.member_epoch), asked)
         };
         let groups = request.groups.iter().map(&mut answer).collect();
         return OffsetFetchResponse { groups, ..Default::default() };
@@ -51,7 +55,7 @@ fn each(
     let asked = request.topics.as_ref().map(|topics| {
         topics.iter().map(|t| (t.name.clone(), Uuid::ZERO, t.partition_indexes.clone())).collect()
     });
-    let group = fetch(&request.group_id, asked);
+    let group = fetch(&request.group_id, (None, -1), asked);
     let partition = |p: OffsetFetchResponsePartitions| OffsetFetchResponsePartition {
         partition_index: p.partition_index,
         committed_offset: p.committed_offset,
@@ -102,12 +106,13 @@ fn none(index: i32, error: ErrorCode) -> OffsetFetchResponsePartitions {
 impl State {
     fn fetch_offsets(
         &self,
-        broker: i32,
-        version: i16,
+        (broker, version): (i32, i16),
         group: &ByteString,
+        asker: Asker<'_>,
         topics: Option<Vec<Asked>>,
     ) -> OffsetFetchResponseGroup {
-        if let Err(error) = self.check_coordinator(broker, group) {
+        let allowed = self.check_coordinator(broker, group).and_then(|()| self.check_asker(group, asker));
+        if let Err(error) = allowed {
             return failed(group, topics, error, version);
         }
         let asked = topics.unwrap_or_else(|| self.everything_committed(group, version));
@@ -126,8 +131,19 @@ impl State {
         OffsetFetchResponseGroup { group_id: group.clone(), topics: topics.collect(), ..Default::default() }
     }
 
+    /// Whoever says which member it is must be one, in its present epoch. Classic groups do not look.
+    fn check_asker(&self, group: &str, (member, epoch): Asker<'_>) -> Result<(), ErrorCode> {
+        let Some(AnyGroup::Consumer(group)) = self.groups.get(group) else { return Ok(()) };
+        match member {
+            None if epoch < 0 => Ok(()),
+            // Kafka trips over it.
+            None => Err(ErrorCode::UNKNOWN_SERVER_ERROR),
+            Some(member) => group.check_fetch(member, epoch),
+        }
+    }
+
     fn everything_committed(&self, group: &str, version: i16) -> Vec<Asked> {
-        let all = self.groups.get(group).map(|group| group.offsets.all()).unwrap_or_default();
+        let all = self.offsets.get(group).map(Offsets::all).unwrap_or_default();
         let asked = |(name, partitions): (Arc<str>, Vec<i32>)| {
             let topic = self.topic(&name)?;
             Some(match version {
@@ -143,7 +159,7 @@ impl State {
         if self.denied.topics.contains(topic) {
             return none(index, ErrorCode::TOPIC_AUTHORIZATION_FAILED);
         }
-        match self.groups.get(group).and_then(|group| group.offsets.get(topic, index)) {
+        match self.offsets.get(group).and_then(|offsets| offsets.get(topic, index)) {
             None => none(index, ErrorCode::NONE),
             Some(committed) => OffsetFetchResponsePartitions {
                 committed_offset: committed.offset,

@@ -24,7 +24,11 @@ impl Api for SyncGroupRequest {
         if let Err(error) = state.check_coordinator(call.broker(), &request.group_id) {
             return call.answer(&sync_failed(error));
         }
-        match state.group_and_world(&request.group_id) {
+        if let Some((group, mut world)) = state.consumer_group(&request.group_id) {
+            let answer = group.sync_classic(&mut world, &request).unwrap_or_else(sync_failed);
+            return call.answer(&answer);
+        }
+        match state.classic_group(&request.group_id) {
             Some((group, mut world)) => group.sync(&mut world, call, &request),
             None => call.answer(&sync_failed(ErrorCode::UNKNOWN_MEMBER_ID)),
         }

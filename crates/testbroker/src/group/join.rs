@@ -6,8 +6,9 @@ use kavka_wire::messages::join_group::JoinGroupResponseMember;
 use kavka_wire::messages::{JoinGroupRequest, JoinGroupResponse};
 use kavka_wire::{ByteString, ErrorCode, Uuid};
 
-use super::{Group, GroupState, Member, Profile, World};
+use super::{Group, Member, Phase, Profile};
 use crate::call::Call;
+use crate::groups::World;
 
 /// A JoinGroup that passed the checks which need no group.
 pub(crate) struct Join {
@@ -54,12 +55,12 @@ impl Group {
     fn has_room_for(&self, world: &World<'_>, id: &str) -> bool {
         let most = world.settings.group_max_size;
         match self.state {
-            GroupState::Empty => true,
-            GroupState::PreparingRebalance => {
+            Phase::Empty => true,
+            Phase::PreparingRebalance => {
                 self.members.get(id).is_some_and(|member| member.joining.is_some())
                     || self.members.values().filter(|member| member.joining.is_some()).count() < most
             }
-            GroupState::CompletingRebalance | GroupState::Stable => {
+            Phase::CompletingRebalance | Phase::Stable => {
                 self.members.contains_key(id) || self.members.len() < most
             }
         }
@@ -111,7 +112,7 @@ impl Group {
 
     fn rebalance_or_complete(&mut self, world: &mut World<'_>) {
         match self.state {
-            GroupState::PreparingRebalance => self.complete_join_if_all_joined(world),
+            Phase::PreparingRebalance => self.complete_join_if_all_joined(world),
             _ => self.prepare_rebalance(world),
         }
     }
@@ -131,12 +132,12 @@ impl Group {
         let unchanged =
             self.members.get(&id).is_some_and(|member| member.profile.protocols == join.profile.protocols);
         match self.state {
-            GroupState::Empty => fail(join.call, &id, ErrorCode::UNKNOWN_MEMBER_ID),
-            GroupState::CompletingRebalance if unchanged => {
+            Phase::Empty => fail(join.call, &id, ErrorCode::UNKNOWN_MEMBER_ID),
+            Phase::CompletingRebalance if unchanged => {
                 // The answer was lost: here it is again.
                 join.call.answer(&self.joined(&id, false));
             }
-            GroupState::Stable if unchanged && !self.is_leader(&id) => {
+            Phase::Stable if unchanged && !self.is_leader(&id) => {
                 // A leader joins again to assign anew; a follower that says nothing new only missed its answer.
                 join.call.answer(&self.joined(&id, false));
             }
@@ -173,7 +174,7 @@ impl Group {
             self.leader = Some(Arc::clone(&new));
         }
         self.refresh(world, &new);
-        if self.state == GroupState::Stable && self.choose_protocol() == self.protocol {
+        if self.state == Phase::Stable && self.choose_protocol() == self.protocol {
             self.save();
             return self.answer_replaced(join.call, &new, old_leader);
         }

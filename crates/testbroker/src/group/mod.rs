@@ -8,6 +8,7 @@
 //! ```
 
 mod join;
+mod migrate;
 mod rebalance;
 mod sessions;
 mod sync;
@@ -22,18 +23,16 @@ use kavka_wire::messages::{JoinGroupRequest, SyncGroupRequest};
 use tokio::time::Instant;
 
 use crate::call::Call;
-use crate::config::Settings;
-use crate::inspect::{GroupView, MemberView};
-use crate::offsets::Offsets;
-use crate::state::State;
-use crate::timers::Timers;
+use crate::consumer_group::read_assignment;
+use crate::groups::World;
+use crate::inspect::{GroupKind, GroupState, GroupView, MemberState, MemberView};
 
 pub(crate) use join::{Join, failed as join_failed};
 pub(crate) use sync::failed as sync_failed;
 
-/// Where a group stands in a rebalance.
+/// Where a classic group stands in a rebalance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GroupState {
+pub(crate) enum Phase {
     /// No members; there may be committed offsets.
     Empty,
     /// Members are asked to join again.
@@ -44,14 +43,13 @@ pub enum GroupState {
     Stable,
 }
 
-impl GroupState {
-    /// The name in ListGroups and DescribeGroups.
-    pub fn name(self) -> &'static str {
-        match self {
-            GroupState::Empty => "Empty",
-            GroupState::PreparingRebalance => "PreparingRebalance",
-            GroupState::CompletingRebalance => "CompletingRebalance",
-            GroupState::Stable => "Stable",
+impl From<Phase> for GroupState {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Empty => GroupState::Empty,
+            Phase::PreparingRebalance => GroupState::PreparingRebalance,
+            Phase::CompletingRebalance => GroupState::CompletingRebalance,
+            Phase::Stable => GroupState::Stable,
         }
     }
 }
@@ -97,7 +95,7 @@ struct Saved {
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) id: Arc<str>,
-    pub(crate) state: GroupState,
+    pub(crate) state: Phase,
     pub(crate) generation: i32,
     pub(crate) protocol_type: Option<Arc<str>>,
     pub(crate) protocol: Option<Arc<str>>,
@@ -116,21 +114,13 @@ pub(crate) struct Group {
     /// Somebody joined during the initial delay.
     newcomer: bool,
     saved: Saved,
-    pub(crate) offsets: Offsets,
-}
-
-/// What a group needs of the world.
-pub(crate) struct World<'a> {
-    pub(crate) timers: &'a mut Timers,
-    pub(crate) settings: &'a Settings,
-    pub(crate) now: Instant,
 }
 
 impl Group {
     pub(crate) fn new(id: Arc<str>) -> Self {
         Group {
             id,
-            state: GroupState::Empty,
+            state: Phase::Empty,
             generation: 0,
             protocol_type: None,
             protocol: None,
@@ -143,11 +133,10 @@ impl Group {
             initial_delay: None,
             newcomer: false,
             saved: Saved::default(),
-            offsets: Offsets::default(),
         }
     }
 
-    pub(crate) fn is_in(&self, states: &[GroupState]) -> bool {
+    pub(crate) fn is_in(&self, states: &[Phase]) -> bool {
         states.contains(&self.state)
     }
 
@@ -179,15 +168,28 @@ impl Group {
     }
 
     pub(crate) fn view(&self) -> GroupView {
-        let member = |(id, member): (&Arc<str>, &Member)| MemberView {
-            member_id: id.to_string(),
-            instance_id: member.profile.instance_id.as_deref().map(str::to_owned),
-            client_id: member.profile.client_id.to_string(),
-            assignment: member.assignment.to_vec(),
+        let member = |(id, member): (&Arc<str>, &Member)| {
+            let read = read_assignment(&member.assignment).unwrap_or_default().assigned_partitions;
+            let assigned: BTreeMap<String, Vec<i32>> =
+                read.into_iter().map(|topic| (topic.topic.to_string(), topic.partitions)).collect();
+            MemberView {
+                member_id: id.to_string(),
+                instance_id: member.profile.instance_id.as_deref().map(str::to_owned),
+                client_id: member.profile.client_id.to_string(),
+                assignment: member.assignment.to_vec(),
+                epoch: self.generation,
+                state: MemberState::Stable,
+                target: assigned.clone(),
+                assigned,
+                revoking: BTreeMap::new(),
+                kind: GroupKind::Classic,
+            }
         };
         GroupView {
-            state: self.state,
+            kind: GroupKind::Classic,
+            state: self.state.into(),
             generation: self.generation,
+            assignment_epoch: self.generation,
             protocol: self.protocol.as_deref().map(str::to_owned),
             leader: self.leader.as_deref().map(str::to_owned),
             members: self.members.iter().map(member).collect(),
@@ -207,7 +209,7 @@ impl Group {
     }
 
     /// Another broker takes over: whoever waits is told to look for it, and what was not saved is forgotten.
-    fn reload(self, world: &mut World<'_>) -> Group {
+    pub(crate) fn reload(self, world: &mut World<'_>) -> Group {
         for (id, member) in self.members {
             if let Some(call) = member.joining {
                 join::fail(call, &id, ErrorCode::NOT_COORDINATOR);
@@ -219,7 +221,6 @@ impl Group {
         let mut group = Group::new(self.id);
         // Timers of the old coordinator's phases must not end those of the new one.
         group.rebalance = self.rebalance + 1;
-        group.offsets = self.offsets;
         group.generation = self.saved.generation;
         group.protocol_type = self.saved.protocol_type.clone();
         group.protocol = self.saved.protocol.clone();
@@ -233,7 +234,7 @@ impl Group {
         }
         group.saved = self.saved;
         if !group.members.is_empty() {
-            group.state = GroupState::Stable;
+            group.state = Phase::Stable;
             group.refresh_all(world);
         }
         group
@@ -256,37 +257,5 @@ impl Member {
     pub(crate) fn metadata(&self, protocol: &str) -> Bytes {
         let found = self.profile.protocols.iter().find(|(name, _)| **name == *protocol);
         found.map(|(_, metadata)| metadata.clone()).unwrap_or_default()
-    }
-}
-
-impl State {
-    /// Whether a broker may act for a group.
-    pub(crate) fn check_coordinator(&self, broker: i32, group: &str) -> Result<(), ErrorCode> {
-        if self.denied.groups.contains(group) {
-            return Err(ErrorCode::GROUP_AUTHORIZATION_FAILED);
-        }
-        if self.coordinator(group) == Some(broker) { Ok(()) } else { Err(ErrorCode::NOT_COORDINATOR) }
-    }
-
-    /// A group, and what it needs of the rest of the state.
-    pub(crate) fn group_and_world(&mut self, group: &str) -> Option<(&mut Group, World<'_>)> {
-        let group = self.groups.get_mut(group)?;
-        Some((group, World { timers: &mut self.timers, settings: &self.settings, now: Instant::now() }))
-    }
-
-    /// The partition of the offsets topic has a new leader: its groups have a new coordinator.
-    pub(crate) fn reload_groups(&mut self, offsets_partition: i32) {
-        let moved: Vec<Arc<str>> = self
-            .groups
-            .keys()
-            .filter(|id| self.offsets_partition(id) == offsets_partition)
-            .cloned()
-            .collect();
-        for id in moved {
-            let Some(group) = self.groups.remove(&id) else { continue };
-            let mut world = World { timers: &mut self.timers, settings: &self.settings, now: Instant::now() };
-            let group = group.reload(&mut world);
-            self.groups.insert(id, group);
-        }
     }
 }

@@ -6,21 +6,22 @@ use std::time::Duration;
 
 use kavka_wire::ErrorCode;
 
-use super::{Group, GroupState, World, join, sync};
+use super::{Group, Phase, join, sync};
+use crate::groups::World;
 use crate::state::State;
 use crate::timers::Timer;
 
 impl Group {
     /// Asks everybody to join again.
     pub(super) fn prepare_rebalance(&mut self, world: &mut World<'_>) {
-        if self.state == GroupState::CompletingRebalance {
+        if self.state == Phase::CompletingRebalance {
             for member in self.members.values_mut() {
                 member.assignment.clear();
             }
             self.answer_syncs(world, ErrorCode::REBALANCE_IN_PROGRESS);
         }
-        let initial = self.state == GroupState::Empty;
-        self.state = GroupState::PreparingRebalance;
+        let initial = self.state == Phase::Empty;
+        self.state = Phase::PreparingRebalance;
         self.unsynced.clear();
         self.rebalance += 1;
         let delay = world.settings.group_initial_rebalance_delay;
@@ -69,7 +70,7 @@ impl Group {
 
     /// A member joined or went away: perhaps nobody is waited for any longer.
     pub(super) fn complete_join_if_all_joined(&mut self, world: &mut World<'_>) {
-        let preparing = self.state == GroupState::PreparingRebalance && self.initial_delay.is_none();
+        let preparing = self.state == Phase::PreparingRebalance && self.initial_delay.is_none();
         if preparing && self.all_joined() {
             self.complete_join(world);
         }
@@ -113,12 +114,12 @@ impl Group {
         self.generation = self.generation.checked_add(1).unwrap_or(1);
         self.rebalance += 1;
         if self.members.is_empty() {
-            self.state = GroupState::Empty;
+            self.state = Phase::Empty;
             (self.protocol, self.leader) = (None, None);
             return self.save();
         }
         self.protocol = self.choose_protocol();
-        self.state = GroupState::CompletingRebalance;
+        self.state = Phase::CompletingRebalance;
         let ids: Vec<Arc<str>> = self.members.keys().cloned().collect();
         self.unsynced = ids.iter().cloned().collect();
         for id in ids {
@@ -153,7 +154,7 @@ impl Group {
     /// The members had their time to send SyncGroup: those that did not are removed.
     fn on_sync_timer(&mut self, world: &mut World<'_>) {
         let missing = std::mem::take(&mut self.unsynced);
-        if missing.is_empty() || !self.is_in(&[GroupState::CompletingRebalance, GroupState::Stable]) {
+        if missing.is_empty() || !self.is_in(&[Phase::CompletingRebalance, Phase::Stable]) {
             return;
         }
         for id in &missing {
@@ -191,7 +192,7 @@ impl Group {
 
 impl State {
     pub(crate) fn initial_join_timer(&mut self, group: &str, rebalance: u64) {
-        if let Some((group, mut world)) = self.group_and_world(group)
+        if let Some((group, mut world)) = self.classic_group(group)
             && group.rebalance == rebalance
         {
             group.on_initial_join_timer(&mut world);
@@ -199,16 +200,16 @@ impl State {
     }
 
     pub(crate) fn join_timer(&mut self, group: &str, rebalance: u64) {
-        if let Some((group, mut world)) = self.group_and_world(group)
+        if let Some((group, mut world)) = self.classic_group(group)
             && group.rebalance == rebalance
-            && group.state == GroupState::PreparingRebalance
+            && group.state == Phase::PreparingRebalance
         {
             group.complete_join(&mut world);
         }
     }
 
     pub(crate) fn sync_timer(&mut self, group: &str, rebalance: u64) {
-        if let Some((group, mut world)) = self.group_and_world(group)
+        if let Some((group, mut world)) = self.classic_group(group)
             && group.rebalance == rebalance
         {
             group.on_sync_timer(&mut world);

@@ -6,7 +6,8 @@ use std::time::Duration;
 use kavka_wire::ErrorCode;
 use tokio::time::Instant;
 
-use super::{Group, GroupState, World, join, sync};
+use super::{Group, Phase, join, sync};
+use crate::groups::World;
 use crate::state::State;
 use crate::timers::Timer;
 
@@ -83,9 +84,9 @@ impl Group {
     pub(crate) fn remove_member(&mut self, world: &mut World<'_>, id: &str) {
         self.drop_member(id);
         match self.state {
-            GroupState::Empty => {}
-            GroupState::PreparingRebalance => self.complete_join_if_all_joined(world),
-            GroupState::CompletingRebalance | GroupState::Stable => self.prepare_rebalance(world),
+            Phase::Empty => {}
+            Phase::PreparingRebalance => self.complete_join_if_all_joined(world),
+            Phase::CompletingRebalance | Phase::Stable => self.prepare_rebalance(world),
         }
     }
 
@@ -134,13 +135,13 @@ impl Group {
 
 impl State {
     pub(crate) fn session_timer(&mut self, group: &str, member: &str) {
-        if let Some((group, mut world)) = self.group_and_world(group) {
+        if let Some((group, mut world)) = self.classic_group(group) {
             group.on_session_timer(&mut world, member);
         }
     }
 
-    pub(crate) fn expire_member(&mut self, group: &str, member: &str) -> bool {
-        let Some((group, mut world)) = self.group_and_world(group) else { return false };
+    pub(crate) fn expire_classic_member(&mut self, group: &str, member: &str) -> bool {
+        let Some((group, mut world)) = self.classic_group(group) else { return false };
         if group.pending.remove(member).is_some() {
             group.complete_join_if_all_joined(&mut world);
             return true;

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use kavka_wire::messages::{HeartbeatRequest, SyncGroupRequest, SyncGroupResponse};
 use kavka_wire::{ByteString, ErrorCode};
 
-use super::{Group, GroupState, World};
+use super::{Group, Phase};
 use crate::call::Call;
+use crate::groups::World;
 
 pub(crate) fn failed(error: ErrorCode) -> SyncGroupResponse {
     SyncGroupResponse { error_code: error, ..Default::default() }
@@ -27,13 +28,13 @@ impl Group {
         }
         self.unsynced.remove(&id);
         match self.state {
-            GroupState::Empty => call.answer(&failed(ErrorCode::UNKNOWN_MEMBER_ID)),
-            GroupState::PreparingRebalance => call.answer(&failed(ErrorCode::REBALANCE_IN_PROGRESS)),
-            GroupState::Stable => {
+            Phase::Empty => call.answer(&failed(ErrorCode::UNKNOWN_MEMBER_ID)),
+            Phase::PreparingRebalance => call.answer(&failed(ErrorCode::REBALANCE_IN_PROGRESS)),
+            Phase::Stable => {
                 self.refresh(world, &id);
                 call.answer(&self.synced(&id));
             }
-            GroupState::CompletingRebalance => {
+            Phase::CompletingRebalance => {
                 if let Some(older) = self.members.get_mut(&id).and_then(|member| member.syncing.replace(call))
                 {
                     // Only the newest request is answered.
@@ -66,7 +67,7 @@ impl Group {
             // A copy: the request's frame holds everybody's assignment and must not live as long as one of them.
             member.assignment = assigned.remove(&**id).map(|a| Bytes::copy_from_slice(a)).unwrap_or_default();
         }
-        self.state = GroupState::Stable;
+        self.state = Phase::Stable;
         self.save();
     }
 
@@ -86,12 +87,12 @@ impl Group {
     ) -> Result<(), ErrorCode> {
         let instance = request.group_instance_id.as_deref();
         self.check_generation(&request.member_id, instance, request.generation_id)?;
-        if self.state == GroupState::Empty {
+        if self.state == Phase::Empty {
             return Err(ErrorCode::UNKNOWN_MEMBER_ID);
         }
         self.refresh(world, &Arc::from(&*request.member_id));
         match self.state {
-            GroupState::PreparingRebalance => Err(ErrorCode::REBALANCE_IN_PROGRESS),
+            Phase::PreparingRebalance => Err(ErrorCode::REBALANCE_IN_PROGRESS),
             _ => Ok(()),
         }
     }

@@ -1,6 +1,8 @@
 //! A client of nothing but frames.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod consumer;
+
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
