@@ -222,15 +222,20 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts to write, with one producer for all.
+    /// Starts to write, with one producer for all: 2000 records a second for each partition. More would only make the tests longer.
     pub fn start(client: &Client, topic: &str, partitions: i32) -> Load {
+        Load::paced(client, topic, partitions, 100, Duration::from_millis(50))
+    }
+
+    /// The same with so many records for each partition at once, and a pause in between.
+    pub fn paced(client: &Client, topic: &str, partitions: i32, at_once: usize, pause: Duration) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let (client, topic, stopped) = (client.clone(), topic.to_owned(), stop.clone());
         let task = tokio::spawn(async move {
             let producer = client.producer().start().await?;
             let mut number = 0;
             while !stopped.load(Ordering::Relaxed) {
-                for _ in 0..100 {
+                for _ in 0..at_once {
                     let value = number.to_string();
                     for partition in 0..partitions {
                         drop(producer.send(Record::to(&topic).partition(partition).value(&value)).await?);
@@ -238,8 +243,7 @@ impl Load {
                     number += 1;
                 }
                 producer.flush().await?;
-                // Some thousand records a second are enough: more would only make the tests longer.
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(pause).await;
             }
             producer.close().await?;
             Ok(number)

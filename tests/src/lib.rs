@@ -7,11 +7,13 @@
 // All of it is test code; a failed test panics and a skipped one says so.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
+pub mod acts;
 pub mod data;
 pub mod group;
 pub mod peers;
 pub mod suite;
 pub mod target;
+pub mod watched;
 
 pub use data::Rec;
 pub use target::{Target, run};

@@ -1,5 +1,7 @@
 //! The command line.
 
+pub mod group;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -41,6 +43,8 @@ pub enum Command {
     Consume(Consume),
     /// List, describe, create and delete topics
     Topics(Topics),
+    /// List, describe, delete and reset consumer groups
+    Group(group::Group),
     /// Run a Kafka cluster inside this process, for development and tests
     Broker(Broker),
 }

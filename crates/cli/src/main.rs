@@ -23,6 +23,7 @@ fn main() -> ExitCode {
             Command::Produce(args) => commands::produce::run(args, &printer).await,
             Command::Consume(args) => commands::consume::run(args, &printer).await,
             Command::Topics(args) => commands::topics::run(args, &printer).await,
+            Command::Group(args) => commands::group::run(args, &printer).await,
             Command::Broker(args) => commands::broker::run(args, &printer).await,
         }
     });

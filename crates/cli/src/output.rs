@@ -64,3 +64,39 @@ impl Printer {
         self.progress(format_args!("error: {what}"), || json!({ "error": what }));
     }
 }
+
+/// Columns for people, as wide as their widest cell.
+#[derive(Debug)]
+pub struct Table<const N: usize> {
+    header: [&'static str; N],
+    rows: Vec<[String; N]>,
+}
+
+impl<const N: usize> Table<N> {
+    /// A table without rows.
+    pub fn new(header: [&'static str; N]) -> Self {
+        Table { header, rows: Vec::new() }
+    }
+
+    /// Adds a row.
+    pub fn row(&mut self, cells: [String; N]) {
+        self.rows.push(cells);
+    }
+
+    /// Prints it, if it has rows.
+    pub fn print(&self, printer: &Printer) -> std::io::Result<()> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let header = self.header.map(str::to_owned);
+        let rows = || std::iter::once(&header).chain(&self.rows);
+        let widths: [usize; N] =
+            std::array::from_fn(|column| rows().map(|row| row[column].chars().count()).max().unwrap_or(0));
+        for row in rows() {
+            let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+            let line = cells.collect::<Vec<String>>().join("  ");
+            printer.result(line.trim_end(), Value::default)?;
+        }
+        Ok(())
+    }
+}

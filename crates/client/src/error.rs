@@ -124,6 +124,11 @@ impl Error {
         self.with(|inner| inner.remedy = Some(remedy))
     }
 
+    /// The same error, said to be about something larger.
+    pub(crate) fn within(self, whole: &str) -> Self {
+        self.with(|inner| inner.what = format!("{whole}: {}", inner.what))
+    }
+
     pub(crate) fn caused_by(self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.with(|inner| inner.source = Some(Arc::new(source)))
     }

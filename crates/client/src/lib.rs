@@ -9,14 +9,18 @@ mod partitioner;
 mod producer;
 mod record;
 
-pub use admin::{Admin, NewTopic, PartitionDescription, TopicDescription};
+pub use admin::{
+    Admin, GroupCoordinator, GroupDescription, GroupFilter, GroupListing, GroupListings, GroupOffsets,
+    GroupState, GroupType, ListedOffset, MemberDescription, NewTopic, OffsetSpec, PartitionDescription,
+    TopicDescription,
+};
 pub use client::{Client, ClientBuilder};
 pub use consumer::{
-    Batch, BatchRecords, Closer, Consumer, ConsumerBuilder, ConsumerHandle, Event, IsolationLevel,
-    OffsetReset, Revocation, Start,
+    Batch, BatchRecords, Closer, Consumer, ConsumerBuilder, ConsumerHandle, Event, GroupMetadata,
+    IsolationLevel, OffsetReset, Revocation, Start,
 };
 pub use error::{Error, ErrorKind, Result};
-pub use kavka_group::{OffsetAndMetadata, TopicPartition, assignor};
+pub use kavka_group::{GroupProtocol, OffsetAndMetadata, TopicPartition, assignor};
 pub use kavka_net::{BoxFuture, Dialer, Stream};
 pub use kavka_wire::ErrorCode;
 pub use kavka_wire::compress::Codec as Compression;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use kavka_wire::Uuid;
 
-use crate::assignor::{Assignor, Range, RoundRobin};
+use crate::assignor::{Assignor, CooperativeSticky, Range};
 use crate::{GroupError, GroupReply, GroupRequest, TopicMap};
 
 /// A partition of a topic.
@@ -97,8 +97,11 @@ pub struct Config {
     /// Makes the member static (`group.instance.id`, KIP-345): it keeps its partitions over a restart within its session.
     pub instance_id: Option<Arc<str>>,
     /// Without a heartbeat for this long the coordinator gives the member up (`session.timeout.ms`). Default 45 s.
+    /// In the consumer protocol the broker decides (`group.consumer.session.timeout.ms`, 45 s by default) and does not tell: there this
+    /// is how long no heartbeat may be answered before the member reports its partitions lost. More than the broker's own is too long.
     pub session_timeout: Duration,
-    /// Time between heartbeats (`heartbeat.interval.ms`). Default 3 s.
+    /// Time between heartbeats (`heartbeat.interval.ms`). Default 3 s. In the consumer protocol the broker tells it, and this counts
+    /// only where the broker tells none; a third of the session timeout is the most in any case.
     pub heartbeat_interval: Duration,
     /// How long members may take to give up partitions and rejoin (Java's `max.poll.interval.ms`). Default 300 s.
     pub rebalance_timeout: Duration,
@@ -110,11 +113,13 @@ pub struct Config {
     pub retry_backoff: Duration,
     /// Wait after a failure at most. Default 1 s.
     pub retry_backoff_max: Duration,
-    /// Assignors in the order of preference (`partition.assignment.strategy`). Default range, then round robin.
+    /// Assignors in the order of preference (`partition.assignment.strategy`). Default range, then cooperative sticky: as long as
+    /// range is among them, rebalances are eager.
     pub assignors: Vec<Arc<dyn Assignor>>,
     /// Rack of this member (`client.rack`, KIP-881).
     pub rack: Option<Arc<str>>,
-    /// Seed of the jitter in back-offs.
+    /// Seed of the jitter in back-offs, and of the member id in the consumer protocol (KIP-1082): members of a group with the same
+    /// seed are one to the coordinator.
     pub seed: u64,
 }
 
@@ -133,7 +138,7 @@ impl Config {
             commit_timeout: Duration::from_secs(60),
             retry_backoff: Duration::from_millis(100),
             retry_backoff_max: Duration::from_secs(1),
-            assignors: vec![Arc::new(Range), Arc::new(RoundRobin)],
+            assignors: vec![Arc::new(Range), Arc::new(CooperativeSticky)],
             rack: None,
             seed: 0,
         }
@@ -323,7 +328,8 @@ pub enum Event {
         results: BTreeMap<TopicPartition, Result<Option<OffsetAndMetadata>, GroupError>>,
     },
     /// The protocol that the member goes by, told once before its first assignment, and again when it has to change. After it
-    /// [`GroupProtocol::Auto`] is settled; patterns are matched by whoever handles this machine if it is the classic one.
+    /// [`GroupProtocol::Auto`] is settled. Patterns are matched by whoever handles this machine if it is the classic one: the answer is
+    /// an [`Input::Subscribe`] with the topics that match now, and again whenever others do.
     Protocol(GroupProtocol),
     /// Topics with these ids were assigned and their names are not known; answered by [`Input::Metadata`].
     WantTopicIds {
@@ -335,6 +341,9 @@ pub enum Event {
         /// Which ones.
         topics: BTreeSet<Arc<str>>,
     },
+    /// The coordinator refused a heartbeat for something that an administrator can change, such as a topic that this principal may
+    /// not see. The member stays, and asks again after a while.
+    Refused(GroupError),
     /// The member has left, as it was told to.
     Left,
     /// The member cannot go on. Partitions it had were reported lost before.

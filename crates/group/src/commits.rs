@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use kavka_wire::messages::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
-use kavka_wire::messages::{OffsetCommitRequest, OffsetCommitResponse};
-use kavka_wire::{ByteString, ErrorCode};
+use kavka_wire::messages::OffsetCommitResponse;
+use kavka_wire::{ByteString, ErrorCode, Uuid};
 
 use crate::api::{
     CallError, CallLane, CallTo, CommitId, Config, Epoch, Event, OffsetAndMetadata, Token, TopicPartition,
@@ -15,17 +14,17 @@ use crate::api::{
 use crate::backoff::Backoff;
 use crate::coordinator::{Coordinator, Term};
 use crate::group::Outbox;
-use crate::requests::GroupRequest;
+use crate::ids::{Ids, recreated};
+use crate::planted::planted;
+use crate::requests::{CommitTopic, GroupRequest, OffsetCommit};
 use crate::{GroupError, GroupErrorKind};
-
-/// Version 10 names topics by id.
-const MAX_VERSION: i16 = 9;
 
 type Outcome = Result<(), GroupError>;
 
 /// As whom commits are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
+    /// The generation, or the member's epoch in the consumer protocol.
     pub(crate) generation: i32,
     pub(crate) member_id: ByteString,
 }
@@ -34,6 +33,10 @@ impl Identity {
     /// Who is no member: good for groups that have none (manual assignment).
     pub(crate) fn nobody() -> Self {
         Identity { generation: -1, member_id: ByteString::new() }
+    }
+
+    pub(crate) fn is_member(&self) -> bool {
+        self.generation >= 0
     }
 }
 
@@ -71,6 +74,8 @@ struct Item {
     value: OffsetAndMetadata,
     /// The ownership that the commit belongs to: a later one, after somebody else had the partition, is another.
     since: Epoch,
+    /// The topic that it belongs to, if its id is known.
+    topic: Option<Uuid>,
     ids: Vec<CommitId>,
     /// Why it was not confirmed so far, if it was sent.
     last: Option<GroupError>,
@@ -119,6 +124,7 @@ impl Commits {
         offsets: Vec<(TopicPartition, OffsetAndMetadata)>,
         deadline: Instant,
         ownership: &Ownership<'_>,
+        topics: Ids<'_>,
         out: &mut Outbox,
     ) {
         let mut waiting = Waiting { deadline, left: BTreeSet::new(), results: BTreeMap::new() };
@@ -133,14 +139,16 @@ impl Commits {
                 continue;
             }
             waiting.left.insert(partition.clone());
+            let topic = topics.bound(&partition.topic);
             let item = self.queued.entry(partition).or_insert_with(|| Item {
                 value: value.clone(),
                 since,
+                topic,
                 ids: Vec::new(),
                 last: None,
             });
             // The newest commit is the one that counts, also when it goes back.
-            (item.value, item.since) = (value, since);
+            (item.value, item.since, item.topic) = (value, since, topic);
             if !item.ids.contains(&id) {
                 item.ids.push(id);
             }
@@ -151,7 +159,7 @@ impl Commits {
 
     /// Whether something is left to send, now or after a wait.
     pub(crate) fn pending(&self) -> bool {
-        !self.queued.is_empty() && self.in_flight.is_none()
+        !self.queued.is_empty() && (self.in_flight.is_none() || planted!(CommitsOverlap))
     }
 
     /// Whether every commit was answered.
@@ -207,7 +215,10 @@ impl Commits {
         let stale: Vec<_> = self
             .queued
             .iter()
-            .filter(|(partition, item)| ownership.since(partition) != Some(item.since))
+            .filter(|(partition, item)| match ownership.since(partition) {
+                None => !planted!(CommitsWhatIsLost),
+                Some(since) => since != item.since && !planted!(CommitsEarlierOwnership),
+            })
             .map(|(partition, _)| partition.clone())
             .collect();
         if stale.is_empty() {
@@ -221,12 +232,35 @@ impl Commits {
         self.report(out);
     }
 
+    /// Fails what belongs to a topic that exists no more, although one of its name does.
+    fn bind(&mut self, topics: Ids<'_>, out: &mut Outbox) {
+        let mut gone = Vec::new();
+        self.queued.retain(|partition, item| match topics.check(&partition.topic, item.topic) {
+            Ok(id) => {
+                item.topic = id;
+                true
+            }
+            Err(_) => {
+                gone.push((partition.clone(), std::mem::take(&mut item.ids)));
+                false
+            }
+        });
+        for (partition, ids) in &gone {
+            self.settle(partition, ids, Err(recreated("commit of", partition)));
+        }
+        if !gone.is_empty() {
+            self.report(out);
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn advance(
         &mut self,
         now: Instant,
         to: &CallTo,
         term: Term,
         identity: Identity,
+        topics: Ids<'_>,
         config: &Config,
         out: &mut Outbox,
     ) {
@@ -234,37 +268,27 @@ impl Commits {
             return;
         }
         self.retry_at = None;
-        let items = std::mem::take(&mut self.queued);
-        let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
-        for (TopicPartition { topic, partition }, Item { value, .. }) in &items {
-            topics.entry(topic).or_default().push(OffsetCommitRequestPartition {
-                partition_index: *partition,
-                committed_offset: value.offset,
-                committed_leader_epoch: value.leader_epoch.unwrap_or(-1),
-                committed_metadata: Some((&*value.metadata).into()),
-                ..Default::default()
-            });
+        self.bind(topics, out);
+        if self.queued.is_empty() {
+            return;
         }
-        let topics = topics.into_iter().map(|(name, partitions)| OffsetCommitRequestTopic {
-            name: name.into(),
-            partitions,
-            ..Default::default()
-        });
-        let request = OffsetCommitRequest {
-            group_id: (&*config.group_id).into(),
-            generation_id_or_member_epoch: identity.generation,
-            member_id: identity.member_id.clone(),
+        let items = std::mem::take(&mut self.queued);
+        let mut topics: BTreeMap<Arc<str>, CommitTopic> = BTreeMap::new();
+        for (TopicPartition { topic, partition }, item) in &items {
+            let topic = topics.entry(topic.clone()).or_default();
+            topic.id = item.topic;
+            topic.partitions.push((*partition, item.value.clone()));
+        }
+        let request = OffsetCommit {
+            group_id: config.group_id.clone(),
+            identity: identity.clone(),
             // Who is no member has no instance either.
-            group_instance_id: config
-                .instance_id
-                .as_deref()
-                .filter(|_| identity.generation >= 0)
-                .map(Into::into),
-            topics: topics.collect(),
-            ..Default::default()
+            instance_id: config.instance_id.clone().filter(|_| identity.is_member()),
+            topics,
         };
+        let max_version = request.max_version();
         let request = GroupRequest::OffsetCommit(request);
-        let token = out.call(to.clone(), CallLane::Group, request, MAX_VERSION, config.request_timeout);
+        let token = out.call(to.clone(), CallLane::Group, request, max_version, config.request_timeout);
         self.in_flight = Some(InFlight { token, term, identity, items });
     }
 
@@ -282,7 +306,7 @@ impl Commits {
             return Verdict::Fine;
         };
         let codes = match result {
-            Ok(response) => codes(response),
+            Ok(response) => codes(response, &items),
             Err(CallError::Unreachable(why)) => {
                 coordinator.lost(now, term);
                 for (partition, item) in items {
@@ -314,6 +338,7 @@ impl Commits {
                 Some(
                     code @ (ErrorCode::UNKNOWN_MEMBER_ID
                     | ErrorCode::ILLEGAL_GENERATION
+                    | ErrorCode::FENCED_MEMBER_EPOCH
                     | ErrorCode::FENCED_INSTANCE_ID),
                 ) => verdict = Verdict::NotMember(identity.clone(), code),
                 _ => {}
@@ -340,23 +365,33 @@ impl Commits {
         let what = format!("commit of {partition} at {}", item.value.offset);
         let outcome = match code {
             Some(ErrorCode::NONE) => Ok(()),
-            Some(ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::ILLEGAL_GENERATION) if identity.generation < 0 => {
+            Some(_) if planted!(FalseSuccess) => Ok(()),
+            Some(
+                ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::ILLEGAL_GENERATION | ErrorCode::STALE_MEMBER_EPOCH,
+            ) if !identity.is_member() => {
                 let what =
                     format!("{what}: the group has members, and who is none of them may not commit to it");
                 Err(GroupError { code, ..GroupError::new(GroupErrorKind::Fenced, what) })
+            }
+            Some(code @ ErrorCode::STALE_MEMBER_EPOCH) if planted!(StaleFails) => {
+                Err(GroupError::code(code, what))
             }
             // The membership may have changed while the commit was on its way; whether the partition is still ours is
             // looked at before it is sent again.
             Some(
                 ErrorCode::UNKNOWN_MEMBER_ID
                 | ErrorCode::ILLEGAL_GENERATION
+                | ErrorCode::STALE_MEMBER_EPOCH
+                | ErrorCode::FENCED_MEMBER_EPOCH
                 | ErrorCode::REBALANCE_IN_PROGRESS,
             ) => {
                 return self
                     .again(now, partition, item, |what| GroupError::new(GroupErrorKind::Fenced, what));
             }
             // The others wait for the release; the next owner will not find the topic either.
-            Some(code @ ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) if draining => {
+            Some(code @ (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::UNKNOWN_TOPIC_ID))
+                if draining =>
+            {
                 Err(GroupError::code(code, what))
             }
             Some(code) if code.is_retriable() => {
@@ -382,7 +417,10 @@ impl Commits {
         if self.retry_at.is_none() {
             self.retry_at = Some(now + self.backoff.failed());
         }
-        if let Some(newer) = self.queued.get_mut(&partition) {
+        if planted!(ForgetsCommit) {
+            return;
+        }
+        if let Some(newer) = self.queued.get_mut(&partition).filter(|_| !planted!(OldCommitWins)) {
             item.ids.retain(|id| !newer.ids.contains(id));
             newer.ids.append(&mut item.ids);
         } else {
@@ -427,12 +465,21 @@ impl Commits {
     }
 }
 
-fn codes(response: OffsetCommitResponse) -> BTreeMap<TopicPartition, ErrorCode> {
+/// The partitions' codes, by the name of the topic or by its id, whichever the version has.
+fn codes(
+    response: OffsetCommitResponse,
+    asked: &BTreeMap<TopicPartition, Item>,
+) -> BTreeMap<TopicPartition, ErrorCode> {
+    let names: BTreeMap<Uuid, &Arc<str>> =
+        asked.iter().filter_map(|(partition, item)| Some((item.topic?, &partition.topic))).collect();
     let mut codes = BTreeMap::new();
     for topic in response.topics {
-        let name: Arc<str> = (&*topic.name).into();
+        let name = match names.get(&topic.topic_id) {
+            Some(name) if topic.name.is_empty() => Arc::clone(name),
+            _ => (&*topic.name).into(),
+        };
         for partition in topic.partitions {
-            let key = TopicPartition { topic: name.clone(), partition: partition.partition_index };
+            let key = TopicPartition { topic: Arc::clone(&name), partition: partition.partition_index };
             codes.insert(key, partition.error_code);
         }
     }

@@ -9,6 +9,7 @@ use kavka_wire::{ByteString, ErrorCode};
 use crate::api::{CallError, CallLane, CallTo, Config, Token};
 use crate::backoff::Backoff;
 use crate::group::Outbox;
+use crate::planted::planted;
 use crate::requests::{FindCoordinator, GroupRequest};
 use crate::{GroupError, GroupErrorKind};
 
@@ -84,7 +85,8 @@ impl Coordinator {
 
     /// A broker said that it is not the coordinator, or could not be reached.
     pub(crate) fn lost(&mut self, now: Instant, term: Term) {
-        if term == self.term && matches!(self.state, State::Known { .. }) {
+        let current = term == self.term || planted!(OldCoordinatorCounts);
+        if current && !planted!(KeepsOldCoordinator) && matches!(self.state, State::Known { .. }) {
             self.state = State::Unknown { retry_at: Some(now + self.backoff.failed()) };
         }
     }

@@ -1,23 +1,23 @@
 //! Reading committed offsets: every partition that was asked for ends as a value, as nothing, or as an error.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use kavka_wire::ErrorCode;
 use kavka_wire::messages::OffsetFetchResponse;
+use kavka_wire::{ErrorCode, Uuid};
 
 use crate::api::{
     CallError, CallLane, CallTo, Config, Event, FetchId, OffsetAndMetadata, Token, TopicPartition,
 };
 use crate::backoff::Backoff;
+use crate::commits::{Identity, Verdict};
 use crate::coordinator::{Coordinator, Term};
 use crate::group::Outbox;
-use crate::requests::{GroupRequest, OffsetFetch};
+use crate::ids::{Ids, recreated};
+use crate::planted::planted;
+use crate::requests::{FetchTopic, GroupRequest, OffsetFetch};
 use crate::{GroupError, GroupErrorKind};
-
-/// Version 10 names topics by id.
-const MAX_VERSION: i16 = 9;
 
 type Outcome = Result<Option<OffsetAndMetadata>, GroupError>;
 
@@ -25,14 +25,25 @@ type Outcome = Result<Option<OffsetAndMetadata>, GroupError>;
 struct Waiting {
     /// Whether the request in flight was made after this was asked: an older answer may be older than what is asked for.
     asked: bool,
-    left: BTreeSet<TopicPartition>,
+    /// With the id of its topic at that time, if it was known.
+    left: BTreeMap<TopicPartition, Option<Uuid>>,
+    /// Until when a topic that the coordinator does not know may be a new one.
+    patience: Instant,
     results: BTreeMap<TopicPartition, Outcome>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    token: Token,
+    term: Term,
+    reader: Identity,
+    asked: BTreeMap<TopicPartition, Option<Uuid>>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Fetches {
     waiting: BTreeMap<FetchId, Waiting>,
-    in_flight: Option<(Token, Term, BTreeSet<TopicPartition>)>,
+    in_flight: Option<InFlight>,
     retry_at: Option<Instant>,
     backoff: Backoff,
 }
@@ -43,10 +54,20 @@ impl Fetches {
         Fetches { waiting: BTreeMap::new(), in_flight: None, retry_at: None, backoff }
     }
 
-    pub(crate) fn add(&mut self, id: FetchId, partitions: Vec<TopicPartition>, out: &mut Outbox) {
-        let waiting =
-            Waiting { asked: false, left: partitions.into_iter().collect(), results: BTreeMap::new() };
-        self.waiting.insert(id, waiting);
+    pub(crate) fn add(
+        &mut self,
+        id: FetchId,
+        partitions: Vec<TopicPartition>,
+        patience: Instant,
+        ids: Ids<'_>,
+        out: &mut Outbox,
+    ) {
+        let bound = |partition: TopicPartition| {
+            let id = ids.bound(&partition.topic);
+            (partition, id)
+        };
+        let left = partitions.into_iter().map(bound).collect();
+        self.waiting.insert(id, Waiting { asked: false, left, patience, results: BTreeMap::new() });
         self.report(out);
     }
 
@@ -59,27 +80,59 @@ impl Fetches {
         self.retry_at.filter(|_| self.pending())
     }
 
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn advance(
         &mut self,
         now: Instant,
         to: &CallTo,
         term: Term,
+        reader: Identity,
+        ids: Ids<'_>,
         config: &Config,
         out: &mut Outbox,
     ) {
         if !self.pending() || self.retry_at.is_some_and(|at| at > now) {
             return;
         }
-        let partitions: BTreeSet<_> = self.waiting.values().flat_map(|w| w.left.iter().cloned()).collect();
-        let request = OffsetFetch {
-            group_id: config.group_id.clone(),
-            partitions: partitions.iter().cloned().collect(),
-        };
-        let request = GroupRequest::OffsetFetch(request);
-        let token = out.call(to.clone(), CallLane::Group, request, MAX_VERSION, config.request_timeout);
-        self.waiting.values_mut().for_each(|waiting| waiting.asked = true);
-        self.in_flight = Some((token, term, partitions));
+        self.bind(ids);
+        self.report(out);
+        let asked: BTreeMap<_, _> = self
+            .waiting
+            .values()
+            .flat_map(|waiting| waiting.left.iter().map(|(p, id)| (p.clone(), *id)))
+            .collect();
         self.retry_at = None;
+        if asked.is_empty() {
+            return;
+        }
+        let mut topics: BTreeMap<Arc<str>, FetchTopic> = BTreeMap::new();
+        for (TopicPartition { topic, partition }, id) in &asked {
+            let topic = topics.entry(topic.clone()).or_default();
+            topic.id = *id;
+            topic.partitions.push(*partition);
+        }
+        let request = OffsetFetch { group_id: config.group_id.clone(), reader: reader.clone(), topics };
+        let max_version = request.max_version();
+        let request = GroupRequest::OffsetFetch(request);
+        let token = out.call(to.clone(), CallLane::Group, request, max_version, config.request_timeout);
+        self.waiting.values_mut().for_each(|waiting| waiting.asked = true);
+        self.in_flight = Some(InFlight { token, term, reader, asked });
+    }
+
+    /// Fails what was asked of a topic that exists no more, although one of its name does.
+    fn bind(&mut self, ids: Ids<'_>) {
+        for Waiting { left, results, .. } in self.waiting.values_mut() {
+            left.retain(|partition, id| match ids.check(&partition.topic, *id) {
+                Ok(current) => {
+                    *id = current;
+                    true
+                }
+                Err(_) => {
+                    results.insert(partition.clone(), Err(recreated("committed offset of", partition)));
+                    false
+                }
+            });
+        }
     }
 
     pub(crate) fn reply(
@@ -87,11 +140,12 @@ impl Fetches {
         now: Instant,
         token: Token,
         result: Result<OffsetFetchResponse, CallError>,
+        ids: Ids<'_>,
         coordinator: &mut Coordinator,
         out: &mut Outbox,
-    ) {
-        let Some((_, term, asked)) = self.in_flight.take_if(|(awaited, ..)| *awaited == token) else {
-            return;
+    ) -> Verdict {
+        let Some(InFlight { term, reader, asked, .. }) = self.in_flight.take_if(|f| f.token == token) else {
+            return Verdict::Fine;
         };
         let response = match result {
             Ok(response) => response,
@@ -100,25 +154,42 @@ impl Fetches {
                 return self.retry(now);
             }
             Err(CallError::Impossible(why)) => {
-                return self.fail_all(&GroupError::new(GroupErrorKind::Unsupported, why), out);
+                self.fail_all(&GroupError::new(GroupErrorKind::Unsupported, why), out);
+                return Verdict::Fine;
             }
         };
-        let (code, found) = read(response);
+        let (code, found) = read(response, &asked);
         match code {
             ErrorCode::NONE => {}
             ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE => {
                 coordinator.lost(now, term);
                 return self.retry(now);
             }
+            // The coordinator is an epoch ahead, which the next heartbeat brings.
+            ErrorCode::STALE_MEMBER_EPOCH if reader.is_member() => return self.retry(now),
+            ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::FENCED_MEMBER_EPOCH if reader.is_member() => {
+                self.retry(now);
+                return Verdict::NotMember(reader, code);
+            }
             code if code.is_retriable() => return self.retry(now),
-            code => return self.fail_all(&GroupError::code(code, "committed offsets cannot be read"), out),
+            code => {
+                self.fail_all(&GroupError::code(code, "committed offsets cannot be read"), out);
+                return Verdict::Fine;
+            }
         }
         coordinator.works();
+        // An answer about a topic that was created anew meanwhile is about nothing that was asked.
+        self.bind(ids);
         let mut again = false;
-        for partition in asked {
-            match outcome(&partition, found.get(&partition)) {
-                Some(outcome) => self.settle(&partition, outcome),
-                None => again = true,
+        for partition in asked.keys() {
+            match outcome(partition, found.get(partition)) {
+                Ok(outcome) => again |= self.settle(partition, None, outcome),
+                Err(Again::Late) => {
+                    let code = ErrorCode::UNKNOWN_TOPIC_ID;
+                    let error = GroupError::code(code, format!("committed offset of {partition}"));
+                    again |= self.settle(partition, Some(now), Err(error));
+                }
+                Err(Again::Unstable) => again = true,
             }
         }
         if again {
@@ -127,29 +198,38 @@ impl Fetches {
             self.backoff.succeeded();
         }
         self.report(out);
+        Verdict::Fine
     }
 
     /// Answers everything with an error.
     pub(crate) fn fail_all(&mut self, error: &GroupError, out: &mut Outbox) {
         self.in_flight = None;
         for waiting in self.waiting.values_mut() {
-            for partition in std::mem::take(&mut waiting.left) {
+            for partition in std::mem::take(&mut waiting.left).into_keys() {
                 waiting.results.insert(partition, Err(error.clone()));
             }
         }
         self.report(out);
     }
 
-    fn retry(&mut self, now: Instant) {
+    fn retry(&mut self, now: Instant) -> Verdict {
         self.retry_at = Some(now + self.backoff.failed());
+        Verdict::Fine
     }
 
-    fn settle(&mut self, partition: &TopicPartition, outcome: Outcome) {
-        for waiting in self.waiting.values_mut() {
-            if waiting.asked && waiting.left.remove(partition) {
+    /// Answers a partition to those who asked for it before the request was made; with `late` only to those whose patience is over
+    /// by then. Whether somebody still waits for it.
+    fn settle(&mut self, partition: &TopicPartition, late: Option<Instant>, outcome: Outcome) -> bool {
+        let mut waits = false;
+        for waiting in self.waiting.values_mut().filter(|waiting| waiting.asked || planted!(OldAnswerCounts))
+        {
+            if late.is_some_and(|now| waiting.patience > now) {
+                waits |= waiting.left.contains_key(partition);
+            } else if waiting.left.remove(partition).is_some() {
                 waiting.results.insert(partition.clone(), outcome.clone());
             }
         }
+        waits
     }
 
     fn report(&mut self, out: &mut Outbox) {
@@ -165,71 +245,78 @@ impl Fetches {
 
 type Found = BTreeMap<TopicPartition, (ErrorCode, OffsetAndMetadata)>;
 
-/// The group's error and its partitions, in whichever form the version has.
-fn read(response: OffsetFetchResponse) -> (ErrorCode, Found) {
+/// The group's error and its partitions, in whichever form the version has: by the name of the topic, or by its id.
+fn read(response: OffsetFetchResponse, asked: &BTreeMap<TopicPartition, Option<Uuid>>) -> (ErrorCode, Found) {
+    /// The two forms differ in their types only.
+    macro_rules! cell {
+        ($partition:expr) => {{
+            let value = OffsetAndMetadata {
+                offset: $partition.committed_offset,
+                leader_epoch: ($partition.committed_leader_epoch >= 0)
+                    .then_some($partition.committed_leader_epoch),
+                metadata: $partition.metadata.as_deref().unwrap_or_default().into(),
+            };
+            ($partition.partition_index, ($partition.error_code, value))
+        }};
+    }
     let mut found = Found::new();
-    let mut add = |topic: &Arc<str>, partition, code, offset, epoch: i32, metadata: Option<&str>| {
-        let value = OffsetAndMetadata {
-            offset,
-            leader_epoch: (epoch >= 0).then_some(epoch),
-            metadata: metadata.unwrap_or_default().into(),
-        };
-        found.insert(TopicPartition { topic: topic.clone(), partition }, (code, value));
+    let mut add = |name: Arc<str>, partition, cell| {
+        found.insert(TopicPartition { topic: name, partition }, cell);
     };
-    if let Some(group) = response.groups.first() {
-        for topic in &group.topics {
+    let Some(group) = response.groups.into_iter().next() else {
+        for topic in &response.topics {
             let name: Arc<str> = (&*topic.name).into();
-            for p in &topic.partitions {
-                let metadata = p.metadata.as_deref();
-                add(
-                    &name,
-                    p.partition_index,
-                    p.error_code,
-                    p.committed_offset,
-                    p.committed_leader_epoch,
-                    metadata,
-                );
-            }
+            topic.partitions.iter().map(|p| cell!(p)).for_each(|(at, cell)| add(name.clone(), at, cell));
         }
-        return (group.error_code, found);
+        return (response.error_code, found);
+    };
+    let names: BTreeMap<Uuid, &Arc<str>> =
+        asked.iter().filter_map(|(partition, id)| Some(((*id)?, &partition.topic))).collect();
+    for topic in &group.topics {
+        let name = match names.get(&topic.topic_id) {
+            Some(name) if topic.name.is_empty() => Arc::clone(name),
+            _ => (&*topic.name).into(),
+        };
+        topic.partitions.iter().map(|p| cell!(p)).for_each(|(at, cell)| add(name.clone(), at, cell));
     }
-    for topic in &response.topics {
-        let name: Arc<str> = (&*topic.name).into();
-        for p in &topic.partitions {
-            let metadata = p.metadata.as_deref();
-            add(
-                &name,
-                p.partition_index,
-                p.error_code,
-                p.committed_offset,
-                p.committed_leader_epoch,
-                metadata,
-            );
-        }
-    }
-    (response.error_code, found)
+    (group.error_code, found)
 }
 
-/// What one partition's answer means; `None` is "ask again".
-fn outcome(partition: &TopicPartition, found: Option<&(ErrorCode, OffsetAndMetadata)>) -> Option<Outcome> {
+/// Why to ask again.
+enum Again {
+    /// It is not settled yet.
+    Unstable,
+    /// The coordinator does not know the topic, yet or any more.
+    Late,
+}
+
+/// What one partition's answer means, or why to ask again.
+fn outcome(
+    partition: &TopicPartition,
+    found: Option<&(ErrorCode, OffsetAndMetadata)>,
+) -> Result<Outcome, Again> {
     let what = |what: &str| Arc::<str>::from(format!("committed offset of {partition}: {what}"));
     match found {
         // Only an explicit -1 means that nothing is committed.
-        Some((ErrorCode::NONE, value)) if value.offset >= 0 => Some(Ok(Some(value.clone()))),
-        Some((ErrorCode::NONE, value)) if value.offset == -1 => Some(Ok(None)),
+        Some((ErrorCode::NONE, value)) if value.offset >= 0 => Ok(Ok(Some(value.clone()))),
+        Some((ErrorCode::NONE, value)) if value.offset == -1 => Ok(Ok(None)),
         Some((ErrorCode::NONE, value)) => {
             let what = what(&format!("impossible offset {}", value.offset));
-            Some(Err(GroupError::new(GroupErrorKind::Protocol, what)))
+            Ok(Err(GroupError::new(GroupErrorKind::Protocol, what)))
         }
+        Some((ErrorCode::UNSTABLE_OFFSET_COMMIT, _)) if planted!(UnstableIsNothing) => Ok(Ok(None)),
         // A transaction that decides about this offset is still open.
-        Some((ErrorCode::UNSTABLE_OFFSET_COMMIT, _)) => None,
+        Some((ErrorCode::UNSTABLE_OFFSET_COMMIT, _)) => Err(Again::Unstable),
+        Some((ErrorCode::UNKNOWN_TOPIC_ID, _)) => Err(Again::Late),
         Some((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, _)) => {
-            Some(Err(GroupError::code(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, what("no such partition"))))
+            Ok(Err(GroupError::code(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, what("no such partition"))))
         }
-        Some((code, _)) if code.is_retriable() => None,
-        Some((code, _)) => Some(Err(GroupError::code(*code, what("refused")))),
+        Some((code, _)) if code.is_retriable() => Err(Again::Unstable),
+        Some(_) if planted!(ErrorIsNothing) => Ok(Ok(None)),
+        Some((code, _)) => Ok(Err(GroupError::code(*code, what("refused")))),
+        None if planted!(MissingIsNothing) => Ok(Ok(None)),
         None => {
-            Some(Err(GroupError::new(GroupErrorKind::Protocol, what("missing in the coordinator's answer"))))
+            Ok(Err(GroupError::new(GroupErrorKind::Protocol, what("missing in the coordinator's answer"))))
         }
     }
 }

@@ -1,13 +1,15 @@
 //! The outer machine: a coordinator lookup, a member, commits and offset fetches that share one identity.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::api::{CallLane, CallTo, Config, Event, Input, Output, Token};
-use crate::commits::{Commits, Identity, Ownership, Verdict};
+use crate::commits::{Commits, Verdict};
 use crate::coordinator::Coordinator;
 use crate::fetches::Fetches;
-use crate::member::{Member, Step};
+use crate::ids::{Ids, Topics};
+use crate::membership::{Answer, Membership, Step};
 use crate::requests::{GroupReply, GroupRequest};
 use crate::{GroupError, GroupErrorKind};
 
@@ -45,7 +47,8 @@ pub struct Group {
     config: Config,
     out: Outbox,
     coordinator: Coordinator,
-    member: Member,
+    member: Membership,
+    topics: Topics,
     commits: Commits,
     fetches: Fetches,
     /// Set once the group was left or nothing can be done for it any more.
@@ -58,7 +61,8 @@ impl Group {
         Group {
             out: Outbox::default(),
             coordinator: Coordinator::new(&config),
-            member: Member::new(&config),
+            member: Membership::new(&config),
+            topics: Topics::default(),
             commits: Commits::new(&config),
             fetches: Fetches::new(&config),
             over: None,
@@ -68,26 +72,36 @@ impl Group {
 
     /// Takes one input. Afterwards [`poll`](Self::poll) until it is empty.
     pub fn handle(&mut self, now: Instant, input: Input) {
-        let Self { config, out, member, commits, fetches, .. } = self;
+        let Self { config, out, member, topics, commits, fetches, .. } = self;
         if let Some(error) = &self.over {
-            return refuse(input, error.clone(), now, commits, fetches, out);
+            return refuse(input, error.clone(), out);
         }
         let step = match input {
             Input::Timeout => Step::Continue,
             Input::Reply { token, result } => self.reply(now, token, result),
-            Input::Subscribe(subscription) => member.subscribe(now, subscription.topics, config, out),
-            Input::Metadata(topics) => member.metadata(now, topics, config, out),
+            Input::Subscribe(subscription) => member.subscribe(now, subscription, config, out),
+            Input::Metadata(map) => {
+                topics.learn(map.clone());
+                member.metadata(now, map, config, out)
+            }
             Input::Released { epoch } => member.released(epoch),
-            // Not carried out yet: see the consumer protocol's member.
-            Input::Suspend { .. } | Input::Resume => Step::Continue,
+            Input::Suspend { reason } => {
+                member.suspend(now, reason, config, out);
+                Step::Continue
+            }
+            Input::Resume => {
+                member.resume();
+                Step::Continue
+            }
             Input::Rejoin { reason } => member.rejoin(now, reason, config, out),
             Input::Leave { reason } => member.leave(reason),
             Input::Commit { id, offsets } => {
-                commits.add(id, offsets, now + config.commit_timeout, &member.ownership(), out);
+                let deadline = now + config.commit_timeout;
+                commits.add(id, offsets, deadline, &member.ownership(), Ids::new(member, topics), out);
                 Step::Continue
             }
             Input::FetchOffsets { id, partitions } => {
-                fetches.add(id, partitions, out);
+                fetches.add(id, partitions, now + config.commit_timeout, Ids::new(member, topics), out);
                 Step::Continue
             }
         };
@@ -120,50 +134,51 @@ impl Group {
             .min()
     }
 
+    /// The member id, and the generation or member epoch, by which the coordinator knows this member. `None` while it knows none.
+    pub fn member(&self) -> Option<(Arc<str>, i32)> {
+        let identity = self.member.identity().filter(crate::commits::Identity::is_member)?;
+        Some(((*identity.member_id).into(), identity.generation))
+    }
+
     fn wants_coordinator(&self) -> bool {
         self.member.wants_coordinator() || self.commits.pending() || self.fetches.pending()
     }
 
     fn reply(&mut self, now: Instant, token: Token, result: Result<GroupReply, crate::CallError>) -> Step {
-        let Self { config, out, coordinator, member, commits, fetches, .. } = self;
-        // A failure does not say what was asked, so it is offered to each: only the one that awaits the token takes it.
-        match result {
+        let Self { config, out, coordinator, member, topics, commits, fetches, .. } = self;
+        let answer = match result {
+            // A failure does not say what was asked, so it is offered to each: only the one that awaits the token takes it.
             Err(error) => {
                 if let Err(error) = coordinator.reply(now, token, &config.group_id, Err(error.clone())) {
                     return Step::Fatal(error);
                 }
                 commits.reply(now, token, Err(error.clone()), member.draining(), coordinator, out);
-                fetches.reply(now, token, Err(error.clone()), coordinator, out);
-                member.failed(now, token, error, coordinator, config)
+                let ids = Ids::new(member, topics);
+                fetches.reply(now, token, Err(error.clone()), ids, coordinator, out);
+                return member.failed(now, token, error, coordinator, config);
             }
             Ok(GroupReply::FindCoordinator(response)) => {
-                match coordinator.reply(now, token, &config.group_id, Ok(response)) {
+                return match coordinator.reply(now, token, &config.group_id, Ok(response)) {
                     Ok(()) => Step::Continue,
                     Err(error) => Step::Fatal(error),
-                }
+                };
             }
             Ok(GroupReply::OffsetCommit(response)) => {
-                match commits.reply(now, token, Ok(response), member.draining(), coordinator, out) {
-                    Verdict::Fine => Step::Continue,
-                    Verdict::Rebalancing => member.rebalancing(now, config, out),
-                    Verdict::NotMember(identity, code) => member.disowned(&identity, code),
-                }
+                let verdict = commits.reply(now, token, Ok(response), member.draining(), coordinator, out);
+                return judge(now, verdict, member, config, out);
             }
             Ok(GroupReply::OffsetFetch(response)) => {
-                fetches.reply(now, token, Ok(response), coordinator, out);
-                Step::Continue
+                let ids = Ids::new(member, topics);
+                let verdict = fetches.reply(now, token, Ok(response), ids, coordinator, out);
+                return judge(now, verdict, member, config, out);
             }
-            Ok(GroupReply::JoinGroup(response)) => {
-                member.joined(now, token, response, coordinator, config, out)
-            }
-            Ok(GroupReply::SyncGroup(response)) => {
-                member.synced(now, token, response, coordinator, config, out)
-            }
-            Ok(GroupReply::Heartbeat(response)) => {
-                member.beat(now, token, response, coordinator, config, out)
-            }
-            Ok(GroupReply::LeaveGroup(response)) => member.left(now, token, response, coordinator),
-        }
+            Ok(GroupReply::JoinGroup(response)) => Answer::Join(response),
+            Ok(GroupReply::SyncGroup(response)) => Answer::Sync(response),
+            Ok(GroupReply::Heartbeat(response)) => Answer::Heartbeat(response),
+            Ok(GroupReply::LeaveGroup(response)) => Answer::Leave(response),
+            Ok(GroupReply::ConsumerGroupHeartbeat(response)) => Answer::Consumer(response),
+        };
+        member.answered(now, token, answer, coordinator, config, out)
     }
 
     /// Carries out what a machine decided about the whole.
@@ -173,8 +188,9 @@ impl Group {
             Step::Lost { error, keep_member_id } => {
                 self.member.lose(now, error, keep_member_id, &mut self.out);
             }
+            Step::FallBack => self.member.fall_back(now, &self.config, &mut self.out),
             Step::Fatal(error) => {
-                self.member.give_up(error.clone(), &mut self.out);
+                self.member.give_up(&error, &mut self.out);
                 self.end(error.clone());
                 self.out.event(Event::Fatal(error));
             }
@@ -200,20 +216,23 @@ impl Group {
         self.settle(now, step);
         self.commits.prune(&self.member.ownership(), &mut self.out);
         self.commits.expire(now, &mut self.out);
-        self.member.give_away(now, |partitions| self.commits.concern(partitions));
+        let committing = |partitions: &_| self.commits.concern(partitions);
+        self.member.give_away(now, committing, &self.config, &mut self.out);
         self.commits.prune(&self.member.ownership(), &mut self.out);
         if self.wants_coordinator() {
             self.coordinator.find(now, &self.config, &mut self.out);
         }
-        let Self { config, out, coordinator, member, commits, fetches, .. } = self;
+        let Self { config, out, coordinator, member, topics, commits, fetches, .. } = self;
         if member.doubts(now, config) {
             coordinator.check(config, out);
         }
         if let Some((to, term)) = coordinator.known() {
+            member.meet(now, to, term, config);
+            let ids = Ids::new(member, topics);
             if let Some(identity) = member.identity() {
-                commits.advance(now, to, term, identity, config, out);
+                commits.advance(now, to, term, identity, ids, config, out);
             }
-            fetches.advance(now, to, term, config, out);
+            fetches.advance(now, to, term, member.reader(), ids, config, out);
             member.send(now, to, term, config, out);
         }
         let step = self.member.leaving(
@@ -227,27 +246,27 @@ impl Group {
     }
 }
 
-/// After the end every question is answered, with an error.
-fn refuse(
-    input: Input,
-    error: GroupError,
-    now: Instant,
-    commits: &mut Commits,
-    fetches: &mut Fetches,
-    out: &mut Outbox,
-) {
-    match input {
-        Input::Commit { id, offsets } => commits.add(id, offsets, now, &Ownership::Everything, out),
-        Input::FetchOffsets { id, partitions } => fetches.add(id, partitions, out),
-        Input::Leave { .. } => out.event(Event::Left),
-        _ => return,
+/// What an answer to a commit or an offset fetch means for the membership.
+fn judge(now: Instant, verdict: Verdict, member: &mut Membership, config: &Config, out: &mut Outbox) -> Step {
+    match verdict {
+        Verdict::Fine => Step::Continue,
+        Verdict::Rebalancing => member.rebalancing(now, config, out),
+        Verdict::NotMember(identity, code) => member.disowned(&identity, code),
     }
-    commits.fail_all(&error, out);
-    fetches.fail_all(&error, out);
 }
 
-impl Identity {
-    pub(crate) fn is_member(&self) -> bool {
-        self.generation >= 0
+/// After the end every question is answered, with an error.
+fn refuse(input: Input, error: GroupError, out: &mut Outbox) {
+    match input {
+        Input::Commit { id, offsets } => {
+            let results = offsets.into_iter().map(|(partition, _)| (partition, Err(error.clone())));
+            out.event(Event::CommitDone { id, results: results.collect() });
+        }
+        Input::FetchOffsets { id, partitions } => {
+            let results = partitions.into_iter().map(|partition| (partition, Err(error.clone())));
+            out.event(Event::OffsetsFetched { id, results: results.collect() });
+        }
+        Input::Leave { .. } => out.event(Event::Left),
+        _ => {}
     }
 }

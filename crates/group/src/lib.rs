@@ -10,14 +10,19 @@
 mod api;
 pub mod assignor;
 mod backoff;
+mod classic;
 mod commits;
+mod consumer;
 mod coordinator;
 mod error;
 mod fetches;
 #[doc(hidden)]
 pub mod fuzz;
 mod group;
-mod member;
+mod ids;
+mod membership;
+#[doc(hidden)]
+pub mod planted;
 mod requests;
 mod subscription;
 mod topics;
@@ -28,5 +33,5 @@ pub use api::{
 };
 pub use error::{GroupError, GroupErrorKind};
 pub use group::Group;
-pub use requests::{FindCoordinator, GroupReply, GroupRequest, LeaveGroup, OffsetFetch};
+pub use requests::{FindCoordinator, GroupReply, GroupRequest, LeaveGroup, OffsetCommit, OffsetFetch};
 pub use topics::{TopicInfo, TopicMap};

@@ -3,18 +3,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kavka_wire::ByteString;
 use kavka_wire::messages::leave_group::MemberIdentity;
+use kavka_wire::messages::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kavka_wire::messages::offset_fetch::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
 use kavka_wire::messages::{
-    FindCoordinatorRequest, FindCoordinatorResponse, HeartbeatRequest, HeartbeatResponse, JoinGroupRequest,
-    JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, OffsetCommitRequest, OffsetCommitResponse,
-    OffsetFetchRequest, OffsetFetchResponse, SyncGroupRequest, SyncGroupResponse,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, FindCoordinatorRequest,
+    FindCoordinatorResponse, HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse,
+    LeaveGroupRequest, LeaveGroupResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest,
+    OffsetFetchResponse, SyncGroupRequest, SyncGroupResponse,
 };
 
-use crate::TopicPartition;
+use kavka_wire::{ByteString, Uuid};
+
+use crate::OffsetAndMetadata;
+use crate::commits::Identity;
 
 /// A request to send.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,9 +34,11 @@ pub enum GroupRequest {
     /// LeaveGroup (API 13).
     LeaveGroup(LeaveGroup),
     /// OffsetCommit (API 8).
-    OffsetCommit(OffsetCommitRequest),
+    OffsetCommit(OffsetCommit),
     /// OffsetFetch (API 9).
     OffsetFetch(OffsetFetch),
+    /// ConsumerGroupHeartbeat (API 68).
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatRequest),
 }
 
 /// The answer to a [`GroupRequest`].
@@ -52,6 +58,8 @@ pub enum GroupReply {
     OffsetCommit(OffsetCommitResponse),
     /// OffsetFetch (API 9).
     OffsetFetch(OffsetFetchResponse),
+    /// ConsumerGroupHeartbeat (API 68).
+    ConsumerGroupHeartbeat(ConsumerGroupHeartbeatResponse),
 }
 
 /// Which broker coordinates a group; batched from version 4 on (KIP-699).
@@ -96,42 +104,116 @@ impl LeaveGroup {
     }
 }
 
-/// Committed offsets, stable ones only where the broker can promise that (KIP-447).
+/// Offsets to commit. Version 10 names topics by their ids, which all of them must have.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OffsetCommit {
+    pub(crate) group_id: Arc<str>,
+    pub(crate) identity: Identity,
+    pub(crate) instance_id: Option<Arc<str>>,
+    pub(crate) topics: BTreeMap<Arc<str>, CommitTopic>,
+}
+
+/// What is committed of one topic.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct CommitTopic {
+    pub(crate) id: Option<Uuid>,
+    pub(crate) partitions: Vec<(i32, OffsetAndMetadata)>,
+}
+
+impl OffsetCommit {
+    /// The newest version that the request can be written in.
+    pub(crate) fn max_version(&self) -> i16 {
+        newest(self.topics.values().map(|topic| topic.id))
+    }
+
+    /// The request in a version.
+    pub fn at(&self, version: i16) -> OffsetCommitRequest {
+        let partition = |(index, value): &(i32, OffsetAndMetadata)| OffsetCommitRequestPartition {
+            partition_index: *index,
+            committed_offset: value.offset,
+            committed_leader_epoch: value.leader_epoch.unwrap_or(-1),
+            committed_metadata: Some((&*value.metadata).into()),
+            ..Default::default()
+        };
+        let topics = self.topics.iter().map(|(name, topic)| OffsetCommitRequestTopic {
+            name: if version < FIRST_WITH_IDS { (&**name).into() } else { ByteString::new() },
+            topic_id: topic.id.filter(|_| version >= FIRST_WITH_IDS).unwrap_or(Uuid::ZERO),
+            partitions: topic.partitions.iter().map(partition).collect(),
+            ..Default::default()
+        });
+        OffsetCommitRequest {
+            group_id: (&*self.group_id).into(),
+            generation_id_or_member_epoch: self.identity.generation,
+            member_id: self.identity.member_id.clone(),
+            group_instance_id: self.instance_id.as_deref().map(Into::into),
+            topics: topics.collect(),
+            ..Default::default()
+        }
+    }
+}
+
+/// Committed offsets, stable ones only where the broker can promise that (KIP-447). Version 10 names topics by their ids, which all
+/// of them must have.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OffsetFetch {
     pub(crate) group_id: Arc<str>,
-    pub(crate) partitions: Vec<TopicPartition>,
+    /// The member that reads, for a group of the consumer protocol.
+    pub(crate) reader: Identity,
+    pub(crate) topics: BTreeMap<Arc<str>, FetchTopic>,
+}
+
+/// What is read of one topic.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct FetchTopic {
+    pub(crate) id: Option<Uuid>,
+    pub(crate) partitions: Vec<i32>,
 }
 
 impl OffsetFetch {
-    /// The request in a version. Version 10 names topics by id, which is not supported here.
+    /// The newest version that the request can be written in.
+    pub(crate) fn max_version(&self) -> i16 {
+        newest(self.topics.values().map(|topic| topic.id))
+    }
+
+    /// The request in a version.
     pub fn at(&self, version: i16) -> OffsetFetchRequest {
-        let mut by_topic: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
-        for TopicPartition { topic, partition } in &self.partitions {
-            by_topic.entry(topic).or_default().push(*partition);
-        }
         let mut request = OffsetFetchRequest { require_stable: version >= 7, ..Default::default() };
-        if version >= 8 {
-            let topics = by_topic.into_iter().map(|(name, partition_indexes)| OffsetFetchRequestTopics {
-                name: name.into(),
-                partition_indexes,
-                ..Default::default()
-            });
-            request.topics = Some(Vec::new());
-            request.groups = vec![OffsetFetchRequestGroup {
-                group_id: (&*self.group_id).into(),
-                topics: Some(topics.collect()),
-                ..Default::default()
-            }];
-        } else {
-            let topics = by_topic.into_iter().map(|(name, partition_indexes)| OffsetFetchRequestTopic {
-                name: name.into(),
-                partition_indexes,
+        if version < 8 {
+            let topics = self.topics.iter().map(|(name, topic)| OffsetFetchRequestTopic {
+                name: (&**name).into(),
+                partition_indexes: topic.partitions.clone(),
                 ..Default::default()
             });
             request.group_id = (&*self.group_id).into();
             request.topics = Some(topics.collect());
+            return request;
         }
+        let topics = self.topics.iter().map(|(name, topic)| OffsetFetchRequestTopics {
+            name: if version < FIRST_WITH_IDS { (&**name).into() } else { ByteString::new() },
+            topic_id: topic.id.filter(|_| version >= FIRST_WITH_IDS).unwrap_or(Uuid::ZERO),
+            partition_indexes: topic.partitions.clone(),
+            ..Default::default()
+        });
+        let mut group = OffsetFetchRequestGroup {
+            group_id: (&*self.group_id).into(),
+            topics: Some(topics.collect()),
+            ..Default::default()
+        };
+        if version >= FIRST_WITH_MEMBERS && self.reader.is_member() {
+            group.member_id = Some(self.reader.member_id.clone());
+            group.member_epoch = self.reader.generation;
+        }
+        request.topics = Some(Vec::new());
+        request.groups = vec![group];
         request
     }
+}
+
+/// The first version of OffsetCommit and OffsetFetch that names topics by their ids.
+const FIRST_WITH_IDS: i16 = 10;
+/// The first version of OffsetFetch that says who reads.
+const FIRST_WITH_MEMBERS: i16 = 9;
+
+fn newest(ids: impl IntoIterator<Item = Option<Uuid>>) -> i16 {
+    if ids.into_iter().all(|id| id.is_some()) { FIRST_WITH_IDS } else { FIRST_WITH_IDS - 1 }
 }

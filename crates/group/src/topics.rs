@@ -69,6 +69,11 @@ impl TopicMap {
         self.get(topic).map_or(0, |info| info.partitions)
     }
 
+    /// The topics whose ids are known.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = (&Arc<str>, Uuid)> {
+        self.names.iter().map(|(id, topic)| (topic, *id))
+    }
+
     /// What of this concerns `topics`, to compare with later. Racks count only when members have them.
     pub(crate) fn snapshot(&self, topics: &BTreeSet<Arc<str>>, with_racks: bool) -> TopicMap {
         let of = |topic: &Arc<str>| {

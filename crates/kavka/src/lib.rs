@@ -30,6 +30,25 @@
 //! # }
 //! ```
 //!
+//! # Groups
+//!
+//! ```no_run
+//! # async fn example(client: kavka::Client) -> kavka::Result<()> {
+//! use kavka::GroupProtocol;
+//!
+//! let consumer = client
+//!     .consumer()
+//!     .group("order-processor")
+//!     .group_protocol(GroupProtocol::Auto) // KIP-848 where the cluster has it
+//!     .subscribe_pattern("orders-.*") // also topics that are created later
+//!     .start()
+//!     .await?;
+//! // Elsewhere, while it runs:
+//! consumer.handle().subscribe(["orders", "returns"]).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Producing
 //!
 //! ```no_run

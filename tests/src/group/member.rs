@@ -1,18 +1,22 @@
 //! A member's own side.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kavka::{ConsumerBuilder, ErrorKind, Event, OffsetAndMetadata, Revocation, TopicPartition};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use super::{Did, Manners};
+use super::Manners;
+use super::report::{Did, Reporter};
 use crate::Outcome;
 use crate::data::number;
 
+/// After a commit that failed, before the next one.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// What a member knows of its own work.
 pub(super) struct Work {
-    pub(super) number: usize,
-    pub(super) diary: mpsc::UnboundedSender<(usize, Did)>,
+    pub(super) reporter: Reporter,
     pub(super) manners: Manners,
     /// Handled and not committed yet: where to go on.
     pub(super) done: BTreeMap<TopicPartition, OffsetAndMetadata>,
@@ -20,8 +24,7 @@ pub(super) struct Work {
 
 impl Work {
     pub(super) fn tell(&self, did: Did) {
-        // Whoever is not listened to any more has nothing to tell.
-        self.diary.send((self.number, did)).ok();
+        self.reporter.tell(did);
     }
 
     pub(super) async fn work(
@@ -30,11 +33,30 @@ impl Work {
         mut leave: oneshot::Receiver<()>,
     ) -> Outcome {
         let mut consumer = builder.start().await?;
+        let together = self.manners.together.max(1);
+        let mut batches = 0;
         loop {
+            let due = !self.manners.lazy && batches > 0;
             let event = tokio::select! {
                 biased;
                 _ = &mut leave => break,
-                event = consumer.event() => event?,
+                event = consumer.event(), if batches < together => Some(event?),
+                // There is nothing more for now.
+                () = std::future::ready(()), if due => None,
+            };
+            let Some(event) = event else {
+                let done = std::mem::take(&mut self.done);
+                let outcome = consumer.commit_offsets(done.clone()).await;
+                let again = outcome.as_ref().is_err_and(|error| error.kind() != ErrorKind::Fenced);
+                self.confirm(&done, outcome)?;
+                // What the group has to say is heard before the next attempt.
+                batches = usize::from(again && together > 1);
+                if again {
+                    // Whoever has the partitions still, nobody else will commit this.
+                    self.done = done;
+                    tokio::time::sleep(PAUSE).await;
+                }
+                continue;
             };
             match event {
                 Event::Records(batch) => {
@@ -44,20 +66,17 @@ impl Work {
                             return Err(format!("offset {} holds {number}", record.offset()).into());
                         }
                     }
-                    let (partition, first, next) =
-                        (batch.partition(), batch.first_offset(), batch.next_offset());
+                    let partition = batch.topic_partition().clone();
+                    let (first, next) = (batch.first_offset(), batch.next_offset());
                     self.tell(Did::Handled { partition, first, next });
                     self.done.insert(batch.topic_partition().clone(), batch.offset_to_commit());
-                    if !self.manners.lazy {
-                        let done = std::mem::take(&mut self.done);
-                        self.confirm(&done, consumer.commit_offsets(done.clone()).await)?;
-                    }
+                    batches += usize::from(!self.manners.lazy);
                 }
-                Event::Assigned(partitions) => self.tell(Did::Assigned(numbers(&partitions))),
+                Event::Assigned(partitions) => self.tell(Did::Assigned(partitions)),
                 Event::Revoked(revocation) => self.release(revocation).await?,
                 Event::Lost(partitions) => {
                     self.done.retain(|partition, _| !partitions.contains(partition));
-                    self.tell(Did::Lost(numbers(&partitions)));
+                    self.tell(Did::Lost(partitions));
                 }
                 Event::Closed => return Err("the consumer was closed".into()),
                 _ => return Err("an event of a kind that this test does not know".into()),
@@ -67,7 +86,7 @@ impl Work {
         if !done.is_empty() {
             self.confirm(&done, consumer.commit_offsets(done.clone()).await)?;
         }
-        self.tell(Did::Released(numbers(&consumer.assignment())));
+        self.tell(Did::Released(consumer.assignment()));
         Ok(consumer.close().await?)
     }
 
@@ -75,7 +94,7 @@ impl Work {
         tokio::time::sleep(self.manners.release_after).await;
         let partitions = revocation.partitions().to_vec();
         // Said before it is done: who gets them next speaks later.
-        self.tell(Did::Released(numbers(&partitions)));
+        self.tell(Did::Released(partitions.clone()));
         let done: BTreeMap<_, _> =
             partitions.iter().filter_map(|partition| self.done.remove_entry(partition)).collect();
         let outcome = revocation.commit_and_release(done.clone()).await;
@@ -91,7 +110,7 @@ impl Work {
         match outcome {
             Ok(()) => {
                 for (partition, value) in done {
-                    self.tell(Did::Committed { partition: partition.partition, next: value.offset });
+                    self.tell(Did::Committed { partition: partition.clone(), next: value.offset });
                 }
             }
             // The next owner handles the records again, which is allowed.
@@ -102,8 +121,4 @@ impl Work {
         }
         Ok(())
     }
-}
-
-fn numbers(partitions: &[TopicPartition]) -> Vec<i32> {
-    partitions.iter().map(|partition| partition.partition).collect()
 }

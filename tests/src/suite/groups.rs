@@ -22,8 +22,8 @@ pub async fn three_members_share_twelve_partitions(target: &Target) -> Outcome {
     crew.finish(12, 500).await?;
     assert_eq!(crew.again(), 0);
     crew.dismiss().await?;
-    assert_eq!(crew.overlaps, [""; 0]);
-    assert_eq!(crew.failed_commits, [""; 0]);
+    assert_eq!(crew.overlaps(), [""; 0]);
+    assert_eq!(crew.failed_commits(), [""; 0]);
     crew.judge()
 }
 
@@ -95,7 +95,7 @@ pub async fn a_member_that_joins_gets_its_share_and_nothing_twice(target: &Targe
     produce_numbers(&client, &topic, 6, 300, 400).await?;
     crew.until("all are handled", |crew| crew.handled() == 2400).await?;
     crew.dismiss().await?;
-    assert_eq!((crew.again(), &crew.overlaps[..], &crew.failed_commits[..]), (0, &[][..], &[][..]));
+    assert_eq!((crew.again(), crew.overlaps(), crew.failed_commits()), (0, &[][..], &[][..]));
     crew.judge()
 }
 
@@ -116,7 +116,7 @@ pub async fn members_that_leave_hand_over_what_they_committed(target: &Target) -
     crew.until("one has all", |crew| crew.is_shared_evenly(6)).await?;
     crew.finish(6, 200).await?;
     crew.dismiss().await?;
-    assert_eq!((crew.again(), &crew.overlaps[..], &crew.failed_commits[..]), (0, &[][..], &[][..]));
+    assert_eq!((crew.again(), crew.overlaps(), crew.failed_commits()), (0, &[][..], &[][..]));
     crew.judge()
 }
 
@@ -177,7 +177,7 @@ pub async fn two_groups_do_not_know_each_other(target: &Target) -> Outcome {
     for mut crew in [one, other] {
         crew.dismiss().await?;
         crew.judge()?;
-        assert_eq!(crew.overlaps, [""; 0]);
+        assert_eq!(crew.overlaps(), [""; 0]);
     }
     Ok(())
 }

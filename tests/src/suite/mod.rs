@@ -1,9 +1,11 @@
 //! The bodies, and the lists of them.
 
+pub mod admin;
 pub mod errors;
 pub mod groups;
 pub mod positions;
 pub mod records;
+pub mod scenarios;
 pub mod topics;
 
 /// Makes a test of each body: `cases!(start: module::{a, b})`, where `start(name, body)` runs one.
@@ -64,11 +66,29 @@ macro_rules! all_cases {
             stored_offsets_are_committed_on_close,
             two_groups_do_not_know_each_other,
         });
+        $crate::cases!($run: admin::{
+            a_group_is_seen_reset_and_deleted,
+            a_log_tells_its_offsets,
+        });
         $crate::cases!($run: errors::{
             producing_to_an_unknown_topic_fails_in_time,
             consuming_an_unknown_topic_says_so_and_goes_on_with_others,
             an_answer_over_the_limit_names_the_limit,
             one_good_address_among_bad_ones_is_enough,
+        });
+        $crate::cases!($run: scenarios::{
+            topics_come_grow_and_go_classic,
+            topics_come_grow_and_go_consumer,
+            each_subscription_gives_exactly_its_topics_classic,
+            each_subscription_gives_exactly_its_topics_consumer,
+            a_name_in_use_is_taken_over_classic,
+            a_name_in_use_is_refused_consumer,
+            members_that_join_one_by_one_take_only_what_moves,
+            who_stops_taking_records_is_taken_out_classic,
+            who_stops_taking_records_is_taken_out_consumer,
+            a_member_may_wait_longer_than_a_request_for_the_others,
+            who_stays_gets_partitions_that_were_added,
+            a_partition_that_is_newer_than_the_metadata_is_read,
         });
     };
 }

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod acts;
 mod clock;
 mod denied;
 mod peers;
+mod scenarios;
 
 use kavka_tests::{Outcome, Target, target};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kavka::{Compression, IsolationLevel, Start};
+use kavka::{Compression, IsolationLevel, Start, TopicPartition};
 use kavka_tests::data::{CODECS, produce, produce_numbers, reader, shapes, take};
 use kavka_tests::group::{Crew, Reporter};
 use kavka_tests::{Outcome, Rec, Target};
@@ -131,17 +131,18 @@ async fn java_member(mut java: Java, reporter: Reporter, mut leave: oneshot::Rec
 }
 
 fn report(reporter: &Reporter, line: &Value) -> Outcome {
-    let partitions = |list: &Value| -> Vec<i32> {
-        let numbers = list.as_array().into_iter().flatten();
-        numbers.filter_map(|item| item[1].as_i64()).map(|number| number as i32).collect()
+    let place = |item: &Value| -> Outcome<TopicPartition> {
+        let (topic, partition) = (item[0].as_str(), item[1].as_i64());
+        Ok(TopicPartition::new(topic.ok_or("no topic")?, partition.ok_or("no partition")? as i32))
     };
+    let places =
+        |list: &Value| -> Outcome<Vec<_>> { list.as_array().into_iter().flatten().map(place).collect() };
     match line["event"].as_str() {
-        Some("assigned") => reporter.assigned(partitions(&line["partitions"])),
-        Some("revoked" | "lost") => reporter.released(partitions(&line["partitions"])),
+        Some("assigned") => reporter.assigned(places(&line["partitions"])?),
+        Some("revoked" | "lost") => reporter.released(places(&line["partitions"])?),
         Some("committed") => {
             for item in line["offsets"].as_array().ok_or("no offsets")? {
-                let number = |at: usize| item[at].as_i64().ok_or("no number");
-                reporter.committed(number(1)? as i32, number(2)?);
+                reporter.committed(place(item)?, item[2].as_i64().ok_or("no offset")?);
             }
         }
         Some("closed") => {}
@@ -151,7 +152,8 @@ fn report(reporter: &Reporter, line: &Value) -> Outcome {
             if kavka_tests::data::number(record.value.as_deref())? as i64 != offset {
                 return Err(format!("partition {partition}, offset {offset} holds {:?}", record.value).into());
             }
-            reporter.handled(partition, offset);
+            let topic = line["topic"].as_str().ok_or("no topic")?;
+            reporter.handled(TopicPartition::new(topic, partition), offset);
         }
     }
     Ok(())
@@ -229,7 +231,7 @@ fn commits_are_understood_by_both() {
         crew.judge()?;
         let builder = client.consumer().group(&topic).assign([(topic.as_str(), 0, Start::Committed)]);
         let consumer = builder.start().await?;
-        let partition = kavka::TopicPartition::new(topic.as_str(), 0);
+        let partition = TopicPartition::new(topic.as_str(), 0);
         let known =
             consumer.committed([partition.clone()]).await?.remove(&partition).ok_or("no answer")??;
         assert_eq!(known.map(|at| at.offset), Some(300));

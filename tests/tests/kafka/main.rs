@@ -2,14 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
+mod changes;
+mod coordinator;
 mod faults;
 mod interop;
 mod java;
+mod mixed;
 mod nodes;
+mod rolling;
+mod statics;
 
 use std::time::Duration;
 
-use kavka_tests::{Outcome, Target, target};
+use kavka_tests::{Outcome, Target, acts, target};
 use tokio::sync::RwLock;
 
 /// Tests that hurt the cluster have it for themselves; the others share it.
@@ -20,14 +25,14 @@ kavka_tests::all_cases!(shared);
 fn shared(name: &str, body: impl AsyncFnOnce(&Target) -> Outcome) {
     start(name, async |target| {
         let _others = CLUSTER.read().await;
-        target::run(target, target::LIMIT, body).await;
+        target::run(target, target::LIMIT + acts::length(), body).await;
     });
 }
 
 fn alone(name: &str, body: impl AsyncFnOnce(&Target) -> Outcome) {
     start(name, async |target| {
         let _nobody = CLUSTER.write().await;
-        target::run(target, Duration::from_secs(600), body).await;
+        target::run(target, Duration::from_secs(600) + acts::length(), body).await;
     });
 }
 

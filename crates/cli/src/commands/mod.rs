@@ -2,10 +2,11 @@
 
 pub mod broker;
 pub mod consume;
+pub mod group;
 pub mod produce;
 pub mod topics;
 
-use kavka::{Client, Result};
+use kavka::{Admin, Client, Result};
 
 use crate::args::Connection;
 
@@ -18,6 +19,11 @@ pub async fn connect(connection: &Connection) -> Result<Client> {
         .connect_timeout(connection.timeout)
         .connect()
         .await
+}
+
+/// The admin, which gives up when the command line says.
+pub fn admin(client: &Client, connection: &Connection) -> Admin {
+    client.admin().timeout(connection.timeout)
 }
 
 /// Completes at the first signal that asks the process to end.

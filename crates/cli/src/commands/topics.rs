@@ -1,6 +1,6 @@
 //! `kavka topics`.
 
-use kavka::{Client, NewTopic};
+use kavka::{Admin, NewTopic};
 use serde_json::{Value, json};
 
 use crate::args::{Connection, Topics, TopicsCommand};
@@ -10,10 +10,12 @@ use crate::output::{Failure, Printer};
 pub async fn run(args: Topics, printer: &Printer) -> Result<(), Failure> {
     match args.command {
         TopicsCommand::List { connection, internal } => {
-            list(&super::connect(&connection).await?, internal, printer).await
+            let client = super::connect(&connection).await?;
+            list(&super::admin(&client, &connection), internal, printer).await
         }
         TopicsCommand::Describe { topics, connection } => {
-            describe(&super::connect(&connection).await?, topics, printer).await
+            let client = super::connect(&connection).await?;
+            describe(&super::admin(&client, &connection), topics, printer).await
         }
         TopicsCommand::Create { topic, connection, partitions, replication, configs } => {
             let mut new = NewTopic::new(topic.as_str(), partitions.unwrap_or(-1));
@@ -29,8 +31,8 @@ pub async fn run(args: Topics, printer: &Printer) -> Result<(), Failure> {
     }
 }
 
-async fn list(client: &Client, internal: bool, printer: &Printer) -> Result<(), Failure> {
-    for topic in client.admin().list_topics().await? {
+async fn list(admin: &Admin, internal: bool, printer: &Printer) -> Result<(), Failure> {
+    for topic in admin.list_topics().await? {
         if topic.internal && !internal {
             continue;
         }
@@ -41,8 +43,8 @@ async fn list(client: &Client, internal: bool, printer: &Printer) -> Result<(), 
     Ok(())
 }
 
-async fn describe(client: &Client, topics: Vec<String>, printer: &Printer) -> Result<(), Failure> {
-    for topic in client.admin().describe_topics(topics).await {
+async fn describe(admin: &Admin, topics: Vec<String>, printer: &Printer) -> Result<(), Failure> {
+    for topic in admin.describe_topics(topics).await {
         let topic = topic?;
         if printer.is_json() {
             let partitions: Vec<Value> = topic.partitions.iter().map(partition_json).collect();
@@ -81,7 +83,7 @@ async fn create(
     printer: &Printer,
 ) -> Result<(), Failure> {
     let client = super::connect(connection).await?;
-    for result in client.admin().create_topics([new]).await {
+    for result in super::admin(&client, connection).create_topics([new]).await {
         result?;
     }
     printer.result(format_args!("created {topic}"), || json!({ "created": topic }))?;
@@ -90,7 +92,7 @@ async fn create(
 
 async fn delete(connection: &Connection, topics: Vec<String>, printer: &Printer) -> Result<(), Failure> {
     let client = super::connect(connection).await?;
-    let results = client.admin().delete_topics(topics.clone()).await;
+    let results = super::admin(&client, connection).delete_topics(topics.clone()).await;
     // Every topic is tried; the first failure is the command's.
     let mut failure = None;
     for (topic, result) in topics.iter().zip(results) {

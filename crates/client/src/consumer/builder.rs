@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kavka_group::TopicPartition;
 use kavka_group::assignor::Assignor;
+use kavka_group::{GroupProtocol, TopicPartition};
 use kavka_net::clock;
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -16,28 +16,37 @@ use super::fetch::{FetchConfig, Fetcher, Gauge, IsolationLevel, OffsetReset};
 use super::front::{Consumer, FrontEnds};
 use super::handle::ConsumerHandle;
 use super::options::{Options, Source};
+use super::stall::Pulse;
+use crate::Result;
 use crate::client::Client;
-use crate::{Error, ErrorKind, Result};
+
+/// The default of `max.poll.interval.ms`.
+const MAX_PROCESSING_TIME: Duration = Duration::from_secs(300);
 
 /// Describes a [`Consumer`] before it starts. Names and defaults are those of Kafka's own clients, except where stated.
 #[must_use = "a consumer exists when `start` was awaited"]
 pub struct ConsumerBuilder {
-    client: Client,
-    group: Option<String>,
-    instance_id: Option<String>,
-    session_timeout: Duration,
-    heartbeat_interval: Duration,
-    rebalance_timeout: Duration,
-    assignors: Option<Vec<Arc<dyn Assignor>>>,
-    topics: Option<BTreeSet<Arc<str>>>,
-    partitions: Option<Vec<(TopicPartition, Start)>>,
-    auto_commit: bool,
-    commit_interval: Duration,
-    max_batch_records: usize,
-    close_timeout: Duration,
-    missing_topic_timeout: Option<Duration>,
-    rack: Option<Arc<str>>,
-    fetch: FetchConfig,
+    pub(super) client: Client,
+    pub(super) group: Option<String>,
+    pub(super) protocol: GroupProtocol,
+    pub(super) server_assignor: Option<Arc<str>>,
+    pub(super) instance_id: Option<String>,
+    pub(super) session_timeout: Option<Duration>,
+    pub(super) heartbeat_interval: Option<Duration>,
+    pub(super) rebalance_timeout: Option<Duration>,
+    pub(super) max_processing_time: Option<Duration>,
+    pub(super) assignors: Option<Vec<Arc<dyn Assignor>>>,
+    pub(super) topics: Option<BTreeSet<Arc<str>>>,
+    pub(super) patterns: Vec<String>,
+    pub(super) partitions: Option<Vec<(TopicPartition, Start)>>,
+    pub(super) auto_commit: bool,
+    pub(super) commit_interval: Duration,
+    pub(super) offsets_refresh: Option<Duration>,
+    pub(super) max_batch_records: usize,
+    pub(super) close_timeout: Duration,
+    pub(super) missing_topic_timeout: Option<Duration>,
+    pub(super) rack: Option<Arc<str>>,
+    pub(super) fetch: FetchConfig,
 }
 
 impl ConsumerBuilder {
@@ -45,15 +54,20 @@ impl ConsumerBuilder {
         ConsumerBuilder {
             client,
             group: None,
+            protocol: GroupProtocol::default(),
+            server_assignor: None,
             instance_id: None,
-            session_timeout: Duration::from_secs(45),
-            heartbeat_interval: Duration::from_secs(3),
-            rebalance_timeout: Duration::from_secs(300),
+            session_timeout: None,
+            heartbeat_interval: None,
+            rebalance_timeout: None,
+            max_processing_time: Some(MAX_PROCESSING_TIME),
             assignors: None,
             topics: None,
+            patterns: Vec::new(),
             partitions: None,
             auto_commit: false,
             commit_interval: Duration::from_secs(5),
+            offsets_refresh: Some(Duration::from_secs(24 * 3600)),
             max_batch_records: 500,
             close_timeout: Duration::from_secs(30),
             missing_topic_timeout: Some(Duration::from_secs(60)),
@@ -72,6 +86,19 @@ impl ConsumerBuilder {
     /// [`missing_topic_timeout`](Self::missing_topic_timeout). Called again, it adds to the list.
     pub fn subscribe<S: Into<Arc<str>>>(mut self, topics: impl IntoIterator<Item = S>) -> Self {
         self.topics.get_or_insert_default().extend(topics.into_iter().map(Into::into));
+        self
+    }
+
+    /// Topics whose whole names match a regular expression, as `orders-.*`: those that exist and those that are created later. Called
+    /// again, and together with [`subscribe`](Self::subscribe), it adds to the subscription: a topic is consumed when it is named or
+    /// any pattern matches.
+    ///
+    /// With [`GroupProtocol::Consumer`] the coordinator matches, and with [`GroupProtocol::Classic`] this client does, with each
+    /// refresh of its metadata ([`metadata_max_age`](crate::ClientBuilder::metadata_max_age)) and never Kafka's internal topics. The
+    /// syntax is what both know: RE2's without Unicode classes, which topic names have no use for. No look-around, no
+    /// back-references. What is no pattern fails [`start`](Self::start).
+    pub fn subscribe_pattern(mut self, pattern: impl Into<String>) -> Self {
+        self.patterns.push(pattern.into());
         self
     }
 
@@ -107,22 +134,59 @@ impl ConsumerBuilder {
         self
     }
 
-    /// `session.timeout.ms`: without a heartbeat for this long the member is given up and its partitions go to others. Default 45 s.
-    pub fn session_timeout(mut self, timeout: Duration) -> Self {
-        self.session_timeout = timeout;
+    /// `group.protocol`: by which protocol the members share partitions. Default [`GroupProtocol::Classic`].
+    pub fn group_protocol(mut self, protocol: GroupProtocol) -> Self {
+        self.protocol = protocol;
         self
     }
 
-    /// `heartbeat.interval.ms`. Default 3 s. At most a third of the session timeout is wise.
+    /// `group.remote.assignor`: the coordinator's assignor to ask for with [`GroupProtocol::Consumer`], as `uniform` or `range`.
+    /// Default: the broker's own choice. Not for [`GroupProtocol::Classic`], whose members assign: see
+    /// [`assignors`](Self::assignors).
+    pub fn server_assignor(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.server_assignor = Some(name.into());
+        self
+    }
+
+    /// `session.timeout.ms`: without a heartbeat for this long the member is given up and its partitions go to others. Default 45 s.
+    /// Not for [`GroupProtocol::Consumer`], where the broker decides (`group.consumer.session.timeout.ms`).
+    pub fn session_timeout(mut self, timeout: Duration) -> Self {
+        self.session_timeout = Some(timeout);
+        self
+    }
+
+    /// `heartbeat.interval.ms`. Default 3 s. At most a third of the session timeout is wise. Not for [`GroupProtocol::Consumer`],
+    /// where the broker decides (`group.consumer.heartbeat.interval.ms`).
     pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
-        self.heartbeat_interval = interval;
+        self.heartbeat_interval = Some(interval);
         self
     }
 
     /// How long the members of the group may take to give up partitions in a rebalance (what the Java client takes from
-    /// `max.poll.interval.ms`). Default 5 min.
+    /// `max.poll.interval.ms`). Default: [`max_processing_time`](Self::max_processing_time), or 5 min without one.
     pub fn rebalance_timeout(mut self, timeout: Duration) -> Self {
-        self.rebalance_timeout = timeout;
+        self.rebalance_timeout = Some(timeout);
+        self
+    }
+
+    /// `max.poll.interval.ms`: how long a member may leave what has come for it lie, without a call of
+    /// [`Consumer::next`] or [`Consumer::event`], before its partitions go to others. Default 5 min; `None` for ever.
+    ///
+    /// Then the member leaves the group, [`Event::Lost`](super::Event::Lost) tells which partitions it had, and the next call fails
+    /// with [`ErrorKind::Fenced`](crate::ErrorKind::Fenced), once; that call also has the group joined again. An application that waits
+    /// in one of these calls, or has nothing to wait for, takes part however long nothing comes; so does one that works on an
+    /// [`Event::Revoked`](super::Event::Revoked), until its deadline. Only looked at from time to time: it may take an eighth longer.
+    /// Without effect on [`assign`](Self::assign).
+    pub fn max_processing_time(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.max_processing_time = time.into();
+        self
+    }
+
+    /// How often a consumer with [`assign`](Self::assign) and a group commits again what is committed for its partitions, as far as it
+    /// commits nothing new meanwhile: a broker forgets the offsets of a group without members
+    /// (`offsets.retention.minutes`, 7 days by default). Default 1 day; `None` never.
+    pub fn offsets_refresh(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.offsets_refresh = interval.into();
         self
     }
 
@@ -133,7 +197,8 @@ impl ConsumerBuilder {
     }
 
     /// `partition.assignment.strategy`: assignors in the order of preference. The members must share at least one. Default: range, then
-    /// round robin.
+    /// cooperative sticky, as in the Java client; as long as an eager one as range is among them, all partitions are revoked in each
+    /// rebalance. Not for [`GroupProtocol::Consumer`]: see [`server_assignor`](Self::server_assignor).
     pub fn assignors(mut self, assignors: impl IntoIterator<Item = Arc<dyn Assignor>>) -> Self {
         self.assignors = Some(assignors.into_iter().collect());
         self
@@ -192,7 +257,8 @@ impl ConsumerBuilder {
         self
     }
 
-    /// How long a topic may be missing before [`Consumer::next`] tells it, once, as a [`ErrorKind::Configuration`] error; the consumer goes
+    /// How long a topic may be missing before [`Consumer::next`] tells it, once, as a
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) error; the consumer goes
     /// on, and reads the topic when it appears. Default 60 s; `None` waits for ever, as the Java client does.
     pub fn missing_topic_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.missing_topic_timeout = timeout.into();
@@ -207,7 +273,8 @@ impl ConsumerBuilder {
 
     /// Starts the consumer. A member of a group has no partitions yet when this returns: they are assigned while records are waited for.
     ///
-    /// Fails with [`ErrorKind::Configuration`] when options are wrong or contradict each other; it names them.
+    /// Fails with [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when options are wrong or contradict each other; it
+    /// names them.
     ///
     /// Cancel safe.
     pub async fn start(self) -> Result<Consumer> {
@@ -217,7 +284,9 @@ impl ConsumerBuilder {
         let (control, control_end) = mpsc::unbounded_channel();
         let (items, items_end) = mpsc::unbounded_channel();
         let (assignment, assignment_end) = watch::channel(Arc::default());
-        let ends = Ends { commands: inbox, own: commands.downgrade(), control, items, assignment };
+        let pulse = Arc::<Pulse>::default();
+        let own = commands.downgrade();
+        let ends = Ends { commands: inbox, own, control, items, assignment, pulse: pulse.clone() };
         let handle = ConsumerHandle {
             commands: Commands(commands),
             assignment: assignment_end,
@@ -230,29 +299,32 @@ impl ConsumerBuilder {
         let (max_batch_records, auto_commit) = (options.max_batch_records, options.auto_commit);
         let driver = Driver::new(client.net().clone(), options, ends, Arc::<Notify>::default(), fetcher);
         let driver = tokio::spawn(driver.run());
-        let ends = FrontEnds { control: control_end, items: items_end };
+        let ends = FrontEnds { control: control_end, items: items_end, pulse };
         Ok(Consumer::new(handle, ends, max_batch_records, auto_commit, driver))
     }
 
     fn into_options(self) -> Result<Options> {
-        self.check()?;
+        let wanted = self.check()?;
         let settings = self.client.settings();
         let seed = seed();
-        let group = self.group.map(|id| kavka_group::Config {
-            instance_id: self.instance_id.map(Into::into),
-            session_timeout: self.session_timeout,
-            heartbeat_interval: self.heartbeat_interval,
-            rebalance_timeout: self.rebalance_timeout,
-            request_timeout: settings.request_timeout,
-            retry_backoff: settings.retry_backoff,
-            retry_backoff_max: settings.retry_backoff_max,
-            rack: self.rack.clone(),
-            seed,
-            ..kavka_group::Config::new(id)
-        });
-        let group = group.map(|group| match self.assignors {
-            Some(assignors) => kavka_group::Config { assignors, ..group },
-            None => group,
+        let rebalance_timeout = self.rebalance_timeout.or(self.max_processing_time);
+        let group = self.group.map(|id| {
+            let defaults = kavka_group::Config::new(id);
+            kavka_group::Config {
+                protocol: self.protocol,
+                server_assignor: self.server_assignor,
+                instance_id: self.instance_id.map(Into::into),
+                session_timeout: self.session_timeout.unwrap_or(defaults.session_timeout),
+                heartbeat_interval: self.heartbeat_interval.unwrap_or(defaults.heartbeat_interval),
+                rebalance_timeout: rebalance_timeout.unwrap_or(MAX_PROCESSING_TIME),
+                request_timeout: settings.request_timeout,
+                retry_backoff: settings.retry_backoff,
+                retry_backoff_max: settings.retry_backoff_max,
+                assignors: self.assignors.unwrap_or(defaults.assignors),
+                rack: self.rack.clone(),
+                seed,
+                ..defaults
+            }
         });
         let fetch = FetchConfig {
             rack: self.rack,
@@ -263,125 +335,23 @@ impl ConsumerBuilder {
             seed: seed ^ 1,
             ..self.fetch
         };
-        let source = match (self.topics, self.partitions) {
-            (Some(topics), _) => Source::Subscribe(topics),
-            (None, partitions) => Source::Assign(partitions.unwrap_or_default()),
+        let source = match self.partitions {
+            Some(partitions) => Source::Assign(partitions),
+            None => Source::Subscribe(wanted),
         };
         Ok(Options {
             group,
             source,
             auto_commit: self.auto_commit,
             commit_interval: self.commit_interval,
+            offsets_refresh: self.offsets_refresh,
+            max_processing_time: self.max_processing_time,
             max_batch_records: self.max_batch_records,
             close_timeout: self.close_timeout,
             missing_topic_timeout: self.missing_topic_timeout,
             fetch,
         })
     }
-
-    fn check(&self) -> Result<()> {
-        match (&self.topics, &self.partitions) {
-            (None, None) => return wrong("neither subscribe() nor assign() says what to consume"),
-            (Some(_), Some(_)) => return wrong("subscribe() and assign() exclude each other"),
-            (Some(topics), None) => self.check_subscription(topics)?,
-            (None, Some(partitions)) => self.check_assignment(partitions)?,
-        }
-        if self.group.as_ref().is_some_and(String::is_empty) {
-            return wrong("group() is empty");
-        }
-        if self.auto_commit && self.group.is_none() {
-            return wrong("auto_commit() needs group()");
-        }
-        for (name, duration) in [
-            ("session_timeout", self.session_timeout),
-            ("heartbeat_interval", self.heartbeat_interval),
-            ("rebalance_timeout", self.rebalance_timeout),
-            ("commit_interval (auto_commit)", self.commit_interval),
-            ("close_timeout", self.close_timeout),
-        ] {
-            if duration.is_zero() || duration.as_millis() > i32::MAX as u128 {
-                return wrong(format!("{name} is {duration:?}, which is not between 1 ms and 24 days"));
-            }
-        }
-        if self.heartbeat_interval >= self.session_timeout {
-            return wrong("heartbeat_interval must be shorter than session_timeout; a third of it is wise");
-        }
-        if self.max_batch_records == 0 {
-            return wrong("max_batch_records is 0");
-        }
-        self.check_sizes()
-    }
-
-    fn check_subscription(&self, topics: &BTreeSet<Arc<str>>) -> Result<()> {
-        if self.group.is_none() {
-            return wrong("subscribe() needs group(); read partitions without a group with assign()");
-        }
-        if topics.is_empty() {
-            return wrong("subscribe() names no topic");
-        }
-        if topics.contains("") {
-            return wrong("subscribe() has a topic with an empty name");
-        }
-        if self.assignors.as_ref().is_some_and(Vec::is_empty) {
-            return wrong("assignors() is empty");
-        }
-        if self.instance_id.as_ref().is_some_and(String::is_empty) {
-            return wrong("instance_id() is empty");
-        }
-        Ok(())
-    }
-
-    fn check_assignment(&self, partitions: &[(TopicPartition, Start)]) -> Result<()> {
-        if partitions.is_empty() {
-            return wrong("assign() names no partition");
-        }
-        if self.instance_id.is_some() || self.assignors.is_some() {
-            return wrong("instance_id() and assignors() are for subscribe(), not for assign()");
-        }
-        let mut seen = BTreeSet::new();
-        for (partition, start) in partitions {
-            if partition.topic.is_empty() || partition.partition < 0 {
-                return wrong(format!("assign() has the impossible partition {partition}"));
-            }
-            if !seen.insert(partition) {
-                return wrong(format!("assign() has {partition} twice"));
-            }
-            match start {
-                Start::Committed if self.group.is_none() => {
-                    return wrong(format!(
-                        "assign() starts {partition} at the committed offset, which needs group()"
-                    ));
-                }
-                Start::Offset(offset) if *offset < 0 => {
-                    return wrong(format!("assign() starts {partition} at the negative offset {offset}"));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn check_sizes(&self) -> Result<()> {
-        let fetch = &self.fetch;
-        for (name, bytes) in
-            [("fetch_max_bytes", fetch.max_bytes), ("max_partition_fetch_bytes", fetch.max_partition_bytes)]
-        {
-            if bytes == 0 || bytes > i32::MAX as u32 {
-                return wrong(format!("{name} is {bytes}, which is not between 1 and 2 GiB"));
-            }
-        }
-        if fetch.min_bytes > fetch.max_bytes {
-            return wrong("fetch_min_bytes is above fetch_max_bytes: brokers would always wait");
-        }
-        if fetch.buffer_bytes < fetch.max_partition_bytes as usize {
-            return wrong("buffer_bytes is below max_partition_fetch_bytes: not one answer would have room");
-        }
-        Ok(())
-    }
-}
-
-fn wrong(what: impl Into<String>) -> Result<()> {
-    Err(Error::new(ErrorKind::Configuration, format!("the consumer cannot start: {}", what.into())))
 }
 
 /// Differs from process to process and from call to call.
@@ -395,6 +365,7 @@ impl fmt::Debug for ConsumerBuilder {
         f.debug_struct("ConsumerBuilder")
             .field("group", &self.group)
             .field("topics", &self.topics)
+            .field("patterns", &self.patterns)
             .field("partitions", &self.partitions)
             .finish_non_exhaustive()
     }

@@ -9,9 +9,13 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use kavka_group::{CallError, CallLane, CallTo, GroupReply, GroupRequest};
-use kavka_net::{CallOptions, Endpoint, ErrorKind, Lane, Net, To, clock};
+use kavka_net::{CallOptions, Cluster, Endpoint, ErrorKind, Lane, Net, To, clock};
 use kavka_wire::codec::Request;
-use kavka_wire::messages::{FindCoordinatorRequest, LeaveGroupRequest, OffsetFetchRequest};
+use kavka_wire::messages::metadata::MetadataRequestTopic;
+use kavka_wire::messages::{
+    FindCoordinatorRequest, LeaveGroupRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest,
+};
+use kavka_wire::{ErrorCode, Uuid};
 
 use super::fetch::{CallFailure, FetchCall, FetchReply, FetchRequests, Token as FetchToken};
 use crate::Error;
@@ -19,9 +23,12 @@ use crate::Error;
 /// The end of a call.
 pub(super) enum Done {
     Fetch(FetchToken, Result<FetchReply, CallFailure>),
-    Group(kavka_group::Token, Result<GroupReply, CallError>),
+    /// Of which membership, too.
+    Group(u64, kavka_group::Token, Result<GroupReply, CallError>),
     /// The metadata were asked for again, with this outcome.
-    Refreshed(Result<(), Error>),
+    Refreshed(Result<Arc<Cluster>, Error>),
+    /// Topics were asked for by their ids.
+    Named(Result<Vec<(Uuid, Arc<str>)>, Error>),
     /// The client was closed under the consumer.
     NetClosed,
 }
@@ -109,8 +116,26 @@ fn fetch_failure(error: kavka_net::Error) -> CallFailure {
     }
 }
 
+/// Asks any broker for the names of topics.
+pub(super) async fn names(net: Net, ids: Vec<Uuid>) -> Done {
+    // The first version in which an id is enough.
+    let options = CallOptions { timeout: net.request_timeout(), min_version: 12, ..CallOptions::default() };
+    let topic = |topic_id| MetadataRequestTopic { topic_id, name: None, ..MetadataRequestTopic::default() };
+    let topics = Some(ids.into_iter().map(topic).collect());
+    let request = MetadataRequest { topics, allow_auto_topic_creation: false, ..MetadataRequest::default() };
+    match net.call(To::Any, Lane::General, &request, options).await {
+        Ok(answer) => {
+            let known = answer.topics.into_iter().filter(|topic| topic.error_code == ErrorCode::NONE);
+            Done::Named(Ok(known.filter_map(|topic| Some((topic.topic_id, (*topic.name?).into()))).collect()))
+        }
+        Err(error) if error.kind() == ErrorKind::Closed => Done::NetClosed,
+        Err(error) => Done::Named(Err(error.into())),
+    }
+}
+
 /// A call of the group machine.
 pub(super) struct GroupCall {
+    pub(super) membership: u64,
     pub(super) token: kavka_group::Token,
     pub(super) to: CallTo,
     pub(super) lane: CallLane,
@@ -120,11 +145,11 @@ pub(super) struct GroupCall {
 }
 
 pub(super) async fn group(net: Net, lanes: Lanes, call: GroupCall) -> Done {
-    let token = call.token;
+    let (membership, token) = (call.membership, call.token);
     match ask_group(net, lanes, call).await {
-        Ok(reply) => Done::Group(token, Ok(reply)),
+        Ok(reply) => Done::Group(membership, token, Ok(reply)),
         Err(error) if error.kind() == ErrorKind::Closed => Done::NetClosed,
-        Err(error) => Done::Group(token, Err(group_failure(error))),
+        Err(error) => Done::Group(membership, token, Err(group_failure(error))),
     }
 }
 
@@ -163,7 +188,12 @@ async fn ask_group(net: Net, lanes: Lanes, call: GroupCall) -> kavka_net::Result
         GroupRequest::JoinGroup(request) => GroupReply::JoinGroup(asked.any(&request).await?),
         GroupRequest::SyncGroup(request) => GroupReply::SyncGroup(asked.any(&request).await?),
         GroupRequest::Heartbeat(request) => GroupReply::Heartbeat(asked.any(&request).await?),
-        GroupRequest::OffsetCommit(request) => GroupReply::OffsetCommit(asked.any(&request).await?),
+        GroupRequest::OffsetCommit(request) => {
+            GroupReply::OffsetCommit(asked.at::<OffsetCommitRequest>(|version| request.at(version)).await?)
+        }
+        GroupRequest::ConsumerGroupHeartbeat(request) => {
+            GroupReply::ConsumerGroupHeartbeat(asked.any(&request).await?)
+        }
     })
 }
 

@@ -10,7 +10,6 @@ use super::calls;
 use super::driver::Driver;
 use super::fetch::{Input as FetchInput, Output as FetchOutput};
 use super::group_glue::CommitFor;
-use super::options::Source;
 use crate::{Error, ErrorKind, Result};
 
 /// A consumer on its way out.
@@ -33,6 +32,11 @@ impl Closing {
     /// Something that was to be done before the end failed.
     pub(super) fn failed(&mut self, error: Error) {
         self.error.get_or_insert(error);
+    }
+
+    /// The group was left.
+    pub(super) fn left(&mut self) {
+        self.left = true;
     }
 
     pub(super) fn answer(&mut self, error: Option<Error>) {
@@ -95,7 +99,7 @@ impl Driver {
             self.leave();
             return true;
         }
-        let member = self.group.is_some() && matches!(self.options.source, Source::Subscribe(_));
+        let member = self.group.is_some() && self.options.source.is_member();
         let over = if member { closing.left } else { self.commits.is_empty() };
         if over {
             let error = closing.error.take();
@@ -105,7 +109,7 @@ impl Driver {
     }
 
     fn leave(&mut self) {
-        if matches!(self.options.source, Source::Subscribe(_)) {
+        if self.options.source.is_member() {
             self.tell_group(Input::Leave { reason: "the consumer was closed".into() });
         }
         self.fetch(FetchInput::Close);
@@ -114,12 +118,6 @@ impl Driver {
                 // The session's end waits behind the fetch in flight; nobody needs its answer.
                 tokio::spawn(calls::fetch(self.net.clone(), self.lanes, call));
             }
-        }
-    }
-
-    pub(super) fn on_left(&mut self) {
-        if let Some(closing) = &mut self.closing {
-            closing.left = true;
         }
     }
 

@@ -8,6 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::chunk::Chunk;
 use super::event::Revocation;
+use super::handle::GroupMetadata;
+use super::pattern::Wanted;
 use super::placement::Placement;
 use crate::{Error, ErrorKind, Result};
 
@@ -53,6 +55,22 @@ pub(super) enum Command {
         to: Start,
         reply: oneshot::Sender<Result<()>>,
     },
+    /// Consume something else; nothing is to leave the group.
+    Subscribe {
+        wanted: Wanted,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    /// Have the group rebalance.
+    Rejoin {
+        reason: Arc<str>,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    /// Who is this member?
+    Member {
+        reply: oneshot::Sender<Result<GroupMetadata>>,
+    },
+    /// The application asks for records again after it was given up.
+    Back,
     /// The flag of these placements was set.
     Pause {
         placements: Vec<Arc<Placement>>,
@@ -132,4 +150,11 @@ pub(super) fn not_assigned(partition: &TopicPartition) -> Error {
     Error::new(ErrorKind::Configuration, "the partition is not assigned to this consumer")
         .at(&partition.topic, partition.partition)
         .remedy("it was never assigned, or it was revoked")
+}
+
+pub(super) fn of_another_topic(partition: &TopicPartition, offset: i64) -> Error {
+    Error::new(ErrorKind::Fenced, "the offset is of a topic that was deleted; another one has its name now")
+        .at(&partition.topic, partition.partition)
+        .at_offset(offset)
+        .remedy("handle the records of the new topic, which are read anew")
 }

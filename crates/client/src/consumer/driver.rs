@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kavka_group::{CommitId, FetchId, Group, TopicPartition};
-use kavka_net::{Cluster, Net, clock};
+use kavka_net::{Net, clock};
+use kavka_wire::ErrorCode;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::calls::{Calls, Done, Lanes};
@@ -23,9 +24,13 @@ use super::command::{Command, Commands, Control, Item, Start, not_assigned};
 use super::fetch::{Fetcher, Input as FetchInput};
 use super::group_glue::{CommitFor, FetchFor, Given};
 use super::later::Later;
+use super::metadata_glue::{Naming, Refresh};
 use super::options::{Options, Source};
 use super::placement::{Assignment, Placement};
+use super::refresh::OffsetsRefresh;
+use super::resting::Resting;
 use super::slots::Slots;
+use super::stall::{Pulse, Watchdog};
 use super::topics::Topics;
 use crate::{Error, ErrorKind, Result};
 
@@ -37,6 +42,7 @@ pub(super) struct Ends {
     pub(super) control: mpsc::UnboundedSender<Control>,
     pub(super) items: mpsc::UnboundedSender<Item>,
     pub(super) assignment: watch::Sender<Arc<Assignment>>,
+    pub(super) pulse: Arc<Pulse>,
 }
 
 /// See the [module](self).
@@ -46,6 +52,10 @@ pub(super) struct Driver {
     pub(super) lanes: Lanes,
     pub(super) calls: Calls,
     pub(super) group: Option<Group>,
+    /// Counts the memberships, each of which has a machine of its own.
+    pub(super) membership: u64,
+    /// When the coordinator's last refusal was told.
+    pub(super) refused: Option<(Option<ErrorCode>, Instant)>,
     pub(super) fetcher: Fetcher,
     pub(super) slots: Slots,
     pub(super) topics: Topics,
@@ -61,9 +71,14 @@ pub(super) struct Driver {
     pub(super) given: BTreeMap<u64, Given>,
     pub(super) last_id: u64,
     pub(super) next_commit: Option<Instant>,
-    pub(super) refreshing: bool,
+    pub(super) offsets_refresh: OffsetsRefresh,
+    pub(super) refresh: Refresh,
+    pub(super) naming: Naming,
+    /// Of a member's application.
+    pub(super) watchdog: Option<Watchdog>,
     /// Answers that wait until the handles can see what was done.
     pub(super) acks: Vec<(oneshot::Sender<Result<()>>, Result<()>)>,
+    pub(super) resting: Option<Resting>,
     pub(super) closing: Option<Closing>,
     /// Set when nothing more can be done: as it was told to, or for this reason.
     pub(super) ended: Option<Option<Error>>,
@@ -71,9 +86,15 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(net: Net, options: Options, ends: Ends, room: Arc<Notify>, fetcher: Fetcher) -> Self {
-        let topics = Topics::new(net.clone(), options.source.topics(), options.missing_topic_timeout);
+        let protocol = options.group.as_ref().filter(|_| options.source.is_member()).map(|g| g.protocol);
+        let patience = options.missing_topic_timeout;
+        let topics = Topics::new(net.clone(), options.source.wanted(), protocol, patience);
+        let limit = options.max_processing_time.filter(|_| options.source.is_member());
+        let watchdog = limit.map(|limit| Watchdog::new(ends.pulse.clone(), limit, clock::now()));
         let mut driver = Driver {
             group: options.group.clone().map(Group::new),
+            membership: 0,
+            refused: None,
             lanes: Lanes::new(),
             calls: Calls::default(),
             slots: Slots::default(),
@@ -83,8 +104,12 @@ impl Driver {
             given: BTreeMap::new(),
             last_id: 0,
             next_commit: None,
-            refreshing: false,
+            offsets_refresh: OffsetsRefresh::default(),
+            refresh: Refresh::default(),
+            naming: Naming::default(),
+            watchdog,
             acks: Vec::new(),
+            resting: None,
             closing: None,
             ended: None,
             options,
@@ -134,11 +159,9 @@ impl Driver {
     /// Joins the group, or takes up the partitions that were assigned by hand.
     fn begin(&mut self) {
         self.next_commit = self.group.is_some().then(|| clock::after(self.options.commit_interval));
+        self.begin_refreshing_offsets();
         match &self.options.source {
-            Source::Subscribe(topics) => {
-                let topics = topics.clone();
-                self.tell_group(kavka_group::Input::Subscribe(topics.into()));
-            }
+            Source::Subscribe(_) => self.tell_subscription(),
             Source::Assign(partitions) => {
                 let mut committed = Vec::new();
                 for (partition, start) in partitions.clone() {
@@ -149,13 +172,14 @@ impl Driver {
                     }
                 }
                 self.ask_committed(committed);
+                self.restart_recreated(&self.net.cluster());
             }
         }
     }
 
     /// Lets the machines say all that they have to say, then lets the handles see it.
     fn drain(&mut self) {
-        while self.drain_group() || self.advance_closing() {}
+        while self.drain_group() || self.advance_resting() || self.advance_closing() {}
         self.drain_fetcher();
         self.publish();
         for (ack, result) in self.acks.drain(..) {
@@ -178,7 +202,10 @@ impl Driver {
             self.fetcher.next_timeout(),
             self.later.next(),
             self.topics.next_timeout(),
+            self.metadata_timeout(),
+            self.watchdog.as_ref().and_then(Watchdog::next_timeout),
             self.next_commit,
+            self.offsets_refresh.due(),
             closing,
         ]
         .into_iter()
@@ -200,32 +227,26 @@ impl Driver {
             self.next_commit = Some(now + self.options.commit_interval);
             self.commit_stored();
         }
+        self.metadata_in_time(now);
+        self.refresh_offsets(now);
+        self.watch_application(now);
         self.close_in_time(now);
     }
 
     fn on_done(&mut self, done: Done) {
         match done {
             Done::Fetch(token, result) => self.fetch(FetchInput::Reply { token, result }),
-            Done::Group(token, result) => self.tell_group(kavka_group::Input::Reply { token, result }),
+            Done::Group(membership, token, result) if membership == self.membership => {
+                self.tell_group(kavka_group::Input::Reply { token, result })
+            }
+            Done::Group(..) => {}
             Done::Refreshed(outcome) => self.on_refreshed(outcome),
+            Done::Named(outcome) => self.on_names(outcome),
             Done::NetClosed => {
                 let error = Error::new(ErrorKind::Closed, "the client was closed while a consumer used it");
                 self.end(Some(error.remedy("close the consumers before the client")));
             }
         }
-    }
-
-    fn on_cluster(&mut self, cluster: Arc<Cluster>) {
-        if cluster.generation == 0 {
-            return;
-        }
-        self.topics.look(&cluster, clock::now());
-        if self.group.is_some()
-            && let Some(map) = self.topics.map(&cluster, false)
-        {
-            self.tell_group(kavka_group::Input::Metadata(map));
-        }
-        self.fetch(FetchInput::Cluster(cluster));
     }
 
     fn on_commands(&mut self, first: Command) {
@@ -241,6 +262,10 @@ impl Driver {
             Command::Commit { offsets, reply } => self.commit(offsets, CommitFor::User { reply }),
             Command::Committed { partitions, reply } => self.fetch_committed(partitions, reply),
             Command::Seek { partition, to, reply } => self.seek(&partition, to, reply),
+            Command::Subscribe { wanted, reply } => self.subscribe(wanted, reply),
+            Command::Rejoin { reason, reply } => self.rejoin(reason, reply),
+            Command::Member { reply } => drop(reply.send(self.group_metadata())),
+            Command::Back => self.on_back(),
             Command::Pause { placements, paused } => self.pause(placements, paused),
             Command::Release { id, offsets, reply } => self.release(id, offsets, reply),
             Command::Broken { placement, offset } => self.on_broken(&placement, offset),
@@ -284,11 +309,14 @@ impl Driver {
     }
 
     pub(super) fn tell(&self, control: Control) {
+        // First: what is taken was counted before.
+        self.ends.pulse.control_sent();
         // A consumer that was dropped has nobody to tell, and ends this task.
         let _ = self.ends.control.send(control);
     }
 
     pub(super) fn send(&self, item: Item) {
+        self.ends.pulse.item_sent();
         let _ = self.ends.items.send(item);
     }
 

@@ -23,7 +23,8 @@ pub enum Event {
     /// These partitions are about to be somebody else's: finish what is under way for them and release them. No more records of
     /// them come.
     Revoked(Revocation),
-    /// These partitions are somebody else's already: this consumer was out of touch with the group for too long. What was not
+    /// These partitions are somebody else's already: this consumer was out of touch with the group for too long, or asked for
+    /// nothing for [`max_processing_time`](super::ConsumerBuilder::max_processing_time). What was not
     /// committed will be done again by their new owner; nothing can be committed any more.
     Lost(Vec<TopicPartition>),
     /// The consumer was closed. Nothing comes any more.

@@ -18,6 +18,7 @@ use super::command::{Command, Control, Item, Start, answer};
 use super::event::Event;
 use super::handle::{Closer, ConsumerHandle};
 use super::placement::Placement;
+use super::stall::Pulse;
 use crate::{Error, ErrorKind, Result};
 
 /// Reads records from the partitions of topics, alone or as a member of a group.
@@ -35,6 +36,7 @@ pub struct Consumer {
     queue: VecDeque<Item>,
     /// What belongs to paused partitions, in order, and older than anything of them in `queue`.
     parked: VecDeque<Item>,
+    pulse: Arc<Pulse>,
     unpack: Decompressor,
     max_batch_records: usize,
     /// Of the batch that was handed out last, with auto-commit: the next call proves that it was handled.
@@ -49,6 +51,7 @@ pub struct Consumer {
 pub(super) struct FrontEnds {
     pub(super) control: mpsc::UnboundedReceiver<Control>,
     pub(super) items: mpsc::UnboundedReceiver<Item>,
+    pub(super) pulse: Arc<Pulse>,
 }
 
 /// What came of looking at the next item.
@@ -74,6 +77,7 @@ impl Consumer {
             items: ends.items,
             queue: VecDeque::new(),
             parked: VecDeque::new(),
+            pulse: ends.pulse,
             unpack: Decompressor::new(),
             max_batch_records,
             unproven: None,
@@ -112,6 +116,10 @@ impl Consumer {
     /// Fails as [`next`](Self::next) does. Cancel safe, too.
     pub async fn event(&mut self) -> Result<Event> {
         self.prove_handled();
+        if self.pulse.beat() {
+            // An error says that the driver has ended, which control tells next.
+            let _ = self.handle.commands.send(Command::Back);
+        }
         // Others on this thread get their turn, also when there are always records.
         tokio::task::coop::consume_budget().await;
         loop {
@@ -161,6 +169,9 @@ impl Consumer {
     }
 
     fn on_control(&mut self, control: Option<Control>) -> Result<Option<Event>> {
+        if control.is_some() {
+            self.pulse.control_taken();
+        }
         match control {
             Some(Control::Assigned(partitions)) => Ok(Some(Event::Assigned(partitions))),
             Some(Control::Revoked(revocation)) => Ok(Some(Event::Revoked(revocation))),
@@ -188,6 +199,13 @@ impl Consumer {
         self.parked.clear();
     }
 
+    /// The head of the queue, which is done with.
+    fn pop(&mut self) -> Option<Item> {
+        let item = self.queue.pop_front()?;
+        self.pulse.items_taken(1);
+        Some(item)
+    }
+
     fn next_item(&mut self) -> Result<Next> {
         let Some(item) = self.queue.front_mut() else {
             return Ok(match self.items.try_recv() {
@@ -205,7 +223,7 @@ impl Consumer {
             Item::Failed { .. } => return self.next_failure(),
         };
         if !placement.is_live() {
-            self.queue.pop_front();
+            self.pop();
             return Ok(Next::Again);
         }
         if placement.is_paused() {
@@ -241,7 +259,7 @@ impl Consumer {
             _ => None,
         };
         let Some(batch) = taken else {
-            self.queue.pop_front();
+            self.pop();
             return Ok(Next::Again);
         };
         if self.auto_commit {
@@ -251,7 +269,7 @@ impl Consumer {
     }
 
     fn next_failure(&mut self) -> Result<Next> {
-        match self.queue.pop_front() {
+        match self.pop() {
             // About partitions that were all given up or sought elsewhere meanwhile, it is no news.
             Some(Item::Failed { placements, error }) if placements.iter().any(|p| p.is_live()) => Err(error),
             _ => Ok(Next::Again),
@@ -260,7 +278,7 @@ impl Consumer {
 
     /// Sets the head of the queue aside.
     fn park(&mut self) {
-        let Some(mut item) = self.queue.pop_front() else { return };
+        let Some(mut item) = self.pop() else { return };
         match &mut item {
             Item::Records(chunk) => {
                 chunk.shrink();
@@ -274,6 +292,7 @@ impl Consumer {
 
     /// Puts what was set aside in front of everything else; what is still paused comes back here one by one.
     fn unpark(&mut self) {
+        self.pulse.items_back(self.parked.len());
         for item in self.parked.drain(..).rev() {
             match &item {
                 Item::Records(chunk) => chunk.placement.set_parked(0),
@@ -333,6 +352,11 @@ impl Consumer {
     /// Records between the position and the end of a partition; see [`ConsumerHandle::lag`].
     pub fn lag(&self, partition: &TopicPartition) -> Option<u64> {
         self.handle.lag(partition)
+    }
+
+    /// Consumes other topics from now on; see [`ConsumerHandle::subscribe`].
+    pub async fn subscribe<S: Into<Arc<str>>>(&self, topics: impl IntoIterator<Item = S>) -> Result<()> {
+        self.handle.subscribe(topics).await
     }
 
     /// The partitions that the consumer has now.

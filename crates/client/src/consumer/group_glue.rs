@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kavka_group::{
     CommitId, Epoch, Event, FetchId, GroupError, GroupErrorKind, Input, OffsetAndMetadata, Output,
@@ -11,15 +11,18 @@ use kavka_group::{
 use kavka_net::clock;
 use tokio::sync::oneshot;
 
-use super::calls::{self, Done, GroupCall};
-use super::command::{CommittedOffsets, Control, Item, Offsets, Start};
+use super::calls::{self, GroupCall};
+use super::command::{CommittedOffsets, Control, Item, Offsets, Start, of_another_topic};
 use super::driver::Driver;
 use super::event::Revocation;
-use super::fetch::{self, Input as FetchInput, Slot};
+use super::fetch::{self, Input as FetchInput, OffsetReset, Slot};
 use super::later::{TRY_AGAIN, What};
 use super::placement::Placement;
 use crate::error_net::of_group;
 use crate::{Error, ErrorKind, Result};
+
+/// How often a refusal that comes with each heartbeat is told.
+const REFUSED_AGAIN: Duration = Duration::from_secs(30);
 
 /// What a commit is for.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub(super) enum CommitFor {
     },
     /// The last one.
     Closing,
+    /// What was committed already, lest it be forgotten.
+    Refresh,
 }
 
 /// What committed offsets are asked for.
@@ -46,6 +51,8 @@ pub(super) enum FetchFor {
     User {
         reply: oneshot::Sender<Result<CommittedOffsets>>,
     },
+    /// To commit it again.
+    Refresh,
     /// To start there.
     Start(Vec<Arc<Placement>>),
     Seek {
@@ -60,6 +67,13 @@ pub(super) struct Given {
     pub(super) placements: Vec<Arc<Placement>>,
     /// What the group machine waits for; more than one when the consumer is being closed meanwhile.
     epochs: Vec<Epoch>,
+    pub(super) deadline: Option<Instant>,
+}
+
+impl Given {
+    fn is_forsaken(&self, partition: &TopicPartition) -> bool {
+        self.placements.iter().any(|p| p.partition == *partition && p.is_forsaken())
+    }
 }
 
 impl Driver {
@@ -76,7 +90,15 @@ impl Driver {
             said = true;
             match output {
                 Output::Call { token, to, lane, request, max_version, timeout } => {
-                    let call = GroupCall { token, to, lane, request, max_version, timeout };
+                    let call = GroupCall {
+                        membership: self.membership,
+                        token,
+                        to,
+                        lane,
+                        request,
+                        max_version,
+                        timeout,
+                    };
                     self.calls.push(calls::group(self.net.clone(), self.lanes, call));
                 }
                 Output::Event(event) => self.on_event(event),
@@ -87,7 +109,12 @@ impl Driver {
 
     fn on_event(&mut self, event: Event) {
         match event {
-            Event::Assigned { added, .. } => self.on_assigned(added),
+            Event::Assigned { added, all, .. } => {
+                if !self.naming.is_under_way() {
+                    self.topics.keep_named(|topic| all.iter().any(|p| p.topic == *topic));
+                }
+                self.on_assigned(added);
+            }
             Event::Revoke { epoch, partitions, deadline } => self.on_revoke(epoch, partitions, deadline),
             Event::Lost { partitions, error } => self.on_lost(partitions, &error),
             Event::CommitDone { id, results } => self.on_committed(id, results),
@@ -96,13 +123,27 @@ impl Driver {
                 self.topics.want(topics);
                 self.refresh();
             }
-            Event::Protocol(_) | Event::WantTopicIds { .. } => {}
+            Event::Protocol(protocol) => self.on_protocol(protocol),
+            Event::WantTopicIds { ids } => self.want_names(ids),
+            Event::Refused(error) => self.on_refused(error),
             Event::Left => self.on_left(),
             Event::Fatal(error) => {
                 let error = self.group_error(error);
                 self.end(Some(error));
             }
         }
+    }
+
+    /// With each heartbeat the same may come: once in a while is enough.
+    fn on_refused(&mut self, error: GroupError) {
+        let now = clock::now();
+        let told = |(code, at)| code == error.code && now.saturating_duration_since(at) < REFUSED_AGAIN;
+        if self.refused.is_some_and(told) {
+            return;
+        }
+        self.refused = Some((error.code, now));
+        let error = self.group_error(error);
+        self.tell(Control::Failed(error));
     }
 
     fn group_error(&self, error: GroupError) -> Error {
@@ -112,38 +153,16 @@ impl Driver {
         }
     }
 
-    // Metadata for the leader.
-
-    fn refresh(&mut self) {
-        if std::mem::replace(&mut self.refreshing, true) {
-            return;
-        }
-        let (net, timeout) = (self.net.clone(), self.net.request_timeout());
-        self.calls.push(async move {
-            let outcome = net.refresh(clock::after(timeout)).await;
-            Done::Refreshed(outcome.map(drop).map_err(Error::from))
-        });
-    }
-
-    /// Tells the group what is known now, also when that is not news: it asked.
-    pub(super) fn on_refreshed(&mut self, outcome: Result<()>) {
-        self.refreshing = false;
-        if let Err(error) = outcome {
-            tracing::warn!(%error, "no metadata for the group's assignment");
-        }
-        if let Some(map) = self.topics.map(&self.net.cluster(), true) {
-            self.tell_group(Input::Metadata(map));
-        }
-    }
-
     // Partitions come and go.
 
     fn on_assigned(&mut self, added: Vec<TopicPartition>) {
-        if added.is_empty() || self.closing.is_some() {
+        if added.is_empty() || self.closing.is_some() || self.resting.is_some() {
             return;
         }
         tracing::info!(count = added.len(), "partitions assigned");
         let placements: Vec<_> = added.iter().filter_map(|p| self.slots.add(p.clone())).collect();
+        // Their topics are the ones that are known now; nothing else has changed since the last look.
+        self.restart_recreated(&self.net.cluster());
         self.tell(Control::Assigned(added));
         self.ask_committed(placements);
     }
@@ -182,7 +201,7 @@ impl Driver {
     /// Hands a revocation to the application.
     pub(super) fn give(&mut self, placements: Vec<Arc<Placement>>, epochs: Vec<Epoch>, deadline: Instant) {
         let id = self.next_id();
-        self.given.insert(id, Given { placements: placements.clone(), epochs });
+        self.given.insert(id, Given { placements: placements.clone(), epochs, deadline: Some(deadline) });
         match self.own_commands() {
             Some(commands) => {
                 self.tell(Control::Revoked(Revocation::new(placements, deadline, id, commands)))
@@ -198,7 +217,12 @@ impl Driver {
             self.acks.extend(reply.map(|reply| (reply, if offsets.is_empty() { Ok(()) } else { Err(lost) })));
             return;
         }
-        if offsets.is_empty() {
+        let forsaken = |p: &TopicPartition| self.given.get(&id).is_some_and(|given| given.is_forsaken(p));
+        if let Some((partition, value)) = offsets.iter().find(|(partition, _)| forsaken(partition)) {
+            let error = of_another_topic(partition, value.offset);
+            self.acks.extend(reply.map(|reply| (reply, Err(error))));
+            self.released(id);
+        } else if offsets.is_empty() {
             self.acks.extend(reply.map(|reply| (reply, Ok(()))));
             self.released(id);
         } else {
@@ -243,6 +267,9 @@ impl Driver {
         }
         if offsets.is_empty() {
             return self.commit_over(purpose, Ok(()));
+        }
+        if !matches!(purpose, CommitFor::Refresh) {
+            self.offsets_refresh.committed(offsets.iter().map(|(partition, _)| partition));
         }
         self.commits.insert(id, purpose);
         self.tell_group(Input::Commit { id, offsets });
@@ -296,6 +323,11 @@ impl Driver {
                     self.stored_commit_failed(error);
                 }
             }
+            CommitFor::Refresh => {
+                if let Err(error) = outcome {
+                    tracing::warn!(%error, "committed offsets were not committed again");
+                }
+            }
             CommitFor::Closing => {
                 if let (Some(closing), Err(error)) = (&mut self.closing, outcome) {
                     closing.failed(error);
@@ -323,7 +355,7 @@ impl Driver {
         }
         if self.group.is_none() {
             for placement in placements {
-                self.start_at(&placement, fetch::Start::NoCommit);
+                self.start_uncommitted(&placement);
             }
             return;
         }
@@ -356,7 +388,7 @@ impl Driver {
         self.fetch_offsets(partitions, FetchFor::User { reply });
     }
 
-    fn fetch_offsets(&mut self, partitions: Vec<TopicPartition>, purpose: FetchFor) {
+    pub(super) fn fetch_offsets(&mut self, partitions: Vec<TopicPartition>, purpose: FetchFor) {
         let id = FetchId(self.next_id());
         self.fetches.insert(id, purpose);
         self.tell_group(Input::FetchOffsets { id, partitions });
@@ -373,11 +405,17 @@ impl Driver {
                 };
                 let _ = reply.send(Ok(results.into_iter().map(told).collect()));
             }
+            Some(FetchFor::Refresh) => self.commit_again(results),
             Some(FetchFor::Start(placements)) => {
                 for placement in placements {
                     let result = results.remove(&placement.partition);
                     if let Err(error) = self.start_committed(&placement, result) {
-                        self.send(Item::Failed { placements: vec![placement.clone()], error });
+                        // A member of the old topic is about to be told so by its coordinator.
+                        let old = error.kind() == ErrorKind::Fenced
+                            && self.topics.is_recreated(&placement.partition.topic);
+                        if !old {
+                            self.send(Item::Failed { placements: vec![placement.clone()], error });
+                        }
                         self.later.add(clock::after(TRY_AGAIN), placement, What::AskCommitted);
                     }
                 }
@@ -391,6 +429,13 @@ impl Driver {
                 self.acks.push((reply, outcome));
             }
         }
+    }
+
+    /// There is no committed offset. Of a topic that was created under the consumer's eyes no record is left out.
+    fn start_uncommitted(&mut self, placement: &Arc<Placement>) {
+        let anew = self.topics.is_recreated(&placement.partition.topic);
+        let by_policy = !anew || self.options.fetch.reset == OffsetReset::None;
+        self.start(placement, if by_policy { Start::Committed } else { Start::Beginning });
     }
 
     fn start_committed(&mut self, placement: &Arc<Placement>, result: Option<Committed>) -> Result<()> {
@@ -407,7 +452,7 @@ impl Driver {
                 Ok(())
             }
             Some(Ok(None)) => {
-                self.start(placement, Start::Committed);
+                self.start_uncommitted(placement);
                 Ok(())
             }
             Some(Err(error)) => Err(self.group_error(error).at(&partition.topic, partition.partition)),
@@ -423,4 +468,4 @@ impl Driver {
     }
 }
 
-type Committed = Result<Option<OffsetAndMetadata>, GroupError>;
+pub(super) type Committed = Result<Option<OffsetAndMetadata>, GroupError>;

@@ -8,8 +8,9 @@ use kavka_group::{OffsetAndMetadata, TopicPartition};
 use tokio::sync::{oneshot, watch};
 
 use super::batch::Batch;
-use super::command::{Command, Commands, Start, answer, not_assigned};
+use super::command::{Command, Commands, Start, answer, not_assigned, of_another_topic};
 use super::fetch::IsolationLevel;
+use super::pattern::Wanted;
 use super::placement::{Assignment, Placement};
 use crate::{Error, ErrorKind, Result};
 
@@ -81,11 +82,15 @@ impl ConsumerHandle {
     /// Commits the offset behind a batch: its records will not be read again by the group. Returns when the coordinator has
     /// confirmed it. Commits that are made meanwhile share a request; of several for one partition the newest counts.
     ///
-    /// Fails with [`ErrorKind::Fenced`] when the partition has gone to another member, which reads again from the last commit;
+    /// Fails with [`ErrorKind::Fenced`] when the partition has gone to another member, which reads again from the last commit, or
+    /// when its topic was deleted and another one has the name;
     /// with `UnknownOutcome` or `Retriable` when the coordinator could not be asked for a minute.
     ///
     /// Cancel safety: once it was polled, the commit takes place whether or not it is awaited to the end.
     pub async fn commit(&self, batch: &Batch) -> Result<()> {
+        if batch.placement.is_forsaken() {
+            return Err(of_another_topic(batch.topic_partition(), batch.next_offset));
+        }
         self.commit_offsets([(batch.topic_partition().clone(), batch.offset_to_commit())]).await
     }
 
@@ -134,6 +139,74 @@ impl ConsumerHandle {
         answer(outcome).await
     }
 
+    /// Consumes other topics from now on: these names, and no patterns, take the place of the subscription. The group rebalances;
+    /// partitions of topics that are not among them are revoked. Returns when the member knows, before the rebalance.
+    ///
+    /// Fails with [`ErrorKind::Configuration`] when there is no topic, or the consumer was started with
+    /// [`assign`](super::ConsumerBuilder::assign).
+    ///
+    /// Cancel safety: once it was polled, the change takes place whether or not it is awaited to the end.
+    pub async fn subscribe<S: Into<Arc<str>>>(&self, topics: impl IntoIterator<Item = S>) -> Result<()> {
+        let wanted = Wanted::names(topics);
+        wanted.check()?;
+        self.set_subscription(wanted).await
+    }
+
+    /// As [`subscribe`](Self::subscribe), with patterns: a topic is consumed when any of them matches its whole name. See
+    /// [`ConsumerBuilder::subscribe_pattern`](super::ConsumerBuilder::subscribe_pattern) for the syntax.
+    ///
+    /// Fails as `subscribe` does, and with [`ErrorKind::Configuration`] when one is no pattern; then nothing changes.
+    ///
+    /// Cancel safety: as for `subscribe`.
+    pub async fn subscribe_pattern<S: AsRef<str>>(
+        &self,
+        patterns: impl IntoIterator<Item = S>,
+    ) -> Result<()> {
+        let mut wanted = Wanted::default();
+        patterns.into_iter().try_for_each(|pattern| wanted.add_pattern(pattern.as_ref()))?;
+        wanted.check()?;
+        self.set_subscription(wanted).await
+    }
+
+    /// Consumes nothing until the next [`subscribe`](Self::subscribe): the partitions are revoked, and the group is left.
+    /// [`Consumer::event`](super::Consumer::event) waits meanwhile.
+    ///
+    /// Fails with [`ErrorKind::Configuration`] when the consumer was started with [`assign`](super::ConsumerBuilder::assign).
+    ///
+    /// Cancel safety: as for `subscribe`.
+    pub async fn unsubscribe(&self) -> Result<()> {
+        self.set_subscription(Wanted::default()).await
+    }
+
+    /// Has the group share its partitions anew although nothing asks for it, as when the members' own weights have changed. The
+    /// reason is for the coordinator's log (KIP-800). Does nothing in the consumer protocol, where the coordinator decides.
+    ///
+    /// Fails with [`ErrorKind::Configuration`] when the consumer was started with [`assign`](super::ConsumerBuilder::assign).
+    ///
+    /// Cancel safety: as for `subscribe`.
+    pub async fn enforce_rebalance(&self, reason: impl Into<Arc<str>>) -> Result<()> {
+        let (reply, outcome) = oneshot::channel();
+        self.commands.send(Command::Rejoin { reason: reason.into(), reply })?;
+        answer(outcome).await
+    }
+
+    /// Who the consumer is to its group now, as exactly-once producers have to say. The generation changes with each rebalance.
+    ///
+    /// Fails with [`ErrorKind::Configuration`] without a group.
+    ///
+    /// Cancel safe.
+    pub async fn group_metadata(&self) -> Result<GroupMetadata> {
+        let (reply, outcome) = oneshot::channel();
+        self.commands.send(Command::Member { reply })?;
+        answer(outcome).await
+    }
+
+    async fn set_subscription(&self, wanted: Wanted) -> Result<()> {
+        let (reply, outcome) = oneshot::channel();
+        self.commands.send(Command::Subscribe { wanted, reply })?;
+        answer(outcome).await
+    }
+
     /// Asks the consumer to close: [`Consumer::event`](super::Consumer::event) reports its partitions as revoked, then
     /// `Closed`; [`Consumer::next`](super::Consumer::next) commits what was stored and gives `None`. The application goes on calling them
     /// until then. Does nothing when it is closed already.
@@ -174,6 +247,20 @@ impl fmt::Debug for ConsumerHandle {
             .field("partitions", &self.assignment.borrow().len())
             .finish_non_exhaustive()
     }
+}
+
+/// A consumer's part in its group; see [`ConsumerHandle::group_metadata`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupMetadata {
+    /// The group.
+    pub group_id: Arc<str>,
+    /// The member id; empty while the consumer is no member.
+    pub member_id: Arc<str>,
+    /// The generation, or the member epoch with [`GroupProtocol::Consumer`](crate::GroupProtocol); -1 while the consumer is no member.
+    pub generation: i32,
+    /// The name of a static member.
+    pub instance_id: Option<Arc<str>>,
 }
 
 /// Closes a consumer from elsewhere, as from a signal handler.

@@ -1,29 +1,33 @@
 //! What a consumer was built with.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use kavka_group::TopicPartition;
 
 use super::command::Start;
 use super::fetch::FetchConfig;
+use super::pattern::Wanted;
 
 /// Where a consumer's partitions come from.
 #[derive(Debug, Clone)]
 pub(super) enum Source {
     /// From the group.
-    Subscribe(BTreeSet<Arc<str>>),
+    Subscribe(Wanted),
     /// From the application.
     Assign(Vec<(TopicPartition, Start)>),
 }
 
 impl Source {
-    pub(super) fn topics(&self) -> BTreeSet<Arc<str>> {
+    /// What is needed of the metadata.
+    pub(super) fn wanted(&self) -> Wanted {
         match self {
-            Source::Subscribe(topics) => topics.clone(),
-            Source::Assign(partitions) => partitions.iter().map(|(p, _)| p.topic.clone()).collect(),
+            Source::Subscribe(wanted) => wanted.clone(),
+            Source::Assign(partitions) => Wanted::names(partitions.iter().map(|(p, _)| p.topic.clone())),
         }
+    }
+
+    pub(super) fn is_member(&self) -> bool {
+        matches!(self, Source::Subscribe(_))
     }
 }
 
@@ -33,6 +37,8 @@ pub(super) struct Options {
     pub(super) source: Source,
     pub(super) auto_commit: bool,
     pub(super) commit_interval: Duration,
+    pub(super) offsets_refresh: Option<Duration>,
+    pub(super) max_processing_time: Option<Duration>,
     pub(super) max_batch_records: usize,
     pub(super) close_timeout: Duration,
     pub(super) missing_topic_timeout: Option<Duration>,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicUsize, Ordering::SeqCst};
 
 use bytes::Bytes;
 use kavka_group::{OffsetAndMetadata, TopicPartition};
@@ -24,6 +24,8 @@ pub(super) struct Placement {
     pub(super) epoch: u32,
     pub(super) gauges: Arc<PartitionGauges>,
     state: AtomicU8,
+    /// The topic was deleted, and another one has its name: what is known of offsets says nothing about that one.
+    topic_gone: AtomicBool,
     paused: AtomicU8,
     /// Items that the consumer set aside while it was paused.
     parked: AtomicUsize,
@@ -55,6 +57,7 @@ impl Placement {
             epoch,
             gauges,
             state: AtomicU8::new(LIVE),
+            topic_gone: AtomicBool::new(false),
             paused: AtomicU8::new(u8::from(paused)),
             parked: AtomicUsize::new(0),
             position: AtomicI64::new(-1),
@@ -77,6 +80,16 @@ impl Placement {
     /// It is over: somebody else's, or replaced by another placement.
     pub(super) fn end(&self) {
         self.state.store(DEAD, SeqCst);
+    }
+
+    /// Another topic has the name now: nothing that was read under this placement may be committed.
+    pub(super) fn forsake(&self) {
+        self.topic_gone.store(true, SeqCst);
+        self.end();
+    }
+
+    pub(super) fn is_forsaken(&self) -> bool {
+        self.topic_gone.load(SeqCst)
     }
 
     pub(super) fn is_paused(&self) -> bool {
@@ -118,7 +131,7 @@ impl Placement {
     /// What was stored and has not been committed.
     pub(super) fn uncommitted(&self) -> Option<OffsetAndMetadata> {
         let offset = self.stored.load(SeqCst);
-        if offset < 0 || offset <= self.committed.load(SeqCst) {
+        if offset < 0 || offset <= self.committed.load(SeqCst) || self.is_forsaken() {
             return None;
         }
         let epoch = self.stored_epoch.load(SeqCst);
@@ -203,5 +216,7 @@ mod tests {
         placement.end();
         placement.retire();
         assert!(!placement.store(13, 3), "a retired placement stays over");
+        placement.forsake();
+        assert_eq!(placement.uncommitted(), None, "it is of another topic");
     }
 }

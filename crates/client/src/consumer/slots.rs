@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kavka_group::TopicPartition;
+use kavka_net::Cluster;
+use kavka_wire::Uuid;
 
 use super::fetch::{PartitionGauges, Slot};
 use super::placement::{Assignment, Placement};
@@ -16,6 +18,8 @@ pub(super) struct Assigned {
     pub(super) started: bool,
     /// Whether records of this placement were handed over: from then on the consumer writes the position.
     pub(super) sent: bool,
+    /// The topic's id when it was last looked at; zero while it is not known.
+    topic_id: Uuid,
 }
 
 /// All partitions of the consumer.
@@ -60,9 +64,31 @@ impl Slots {
         self.epoch = self.epoch.wrapping_add(1);
         self.changed = true;
         let placement = Arc::new(Placement::new(partition, slot as Slot, self.epoch, gauges, paused));
-        let started = self.list[slot].as_ref().is_some_and(|old| old.started);
-        self.list[slot] = Some(Assigned { placement: placement.clone(), started, sent: false });
+        let old = self.list[slot].as_ref();
+        let (started, topic_id) = old.map_or((false, Uuid::ZERO), |old| (old.started, old.topic_id));
+        self.list[slot] = Some(Assigned { placement: placement.clone(), started, sent: false, topic_id });
         placement
+    }
+
+    /// Gives new placements to the partitions of topics that were deleted and created again since they were last looked at.
+    pub(super) fn look_at_topics(&mut self, cluster: &Cluster) -> Vec<Arc<Placement>> {
+        let mut recreated = Vec::new();
+        for assigned in self.list.iter_mut().flatten() {
+            let partition = &assigned.placement.partition;
+            let Some(topic) = cluster.topic(&partition.topic) else { continue };
+            if topic.id == Uuid::ZERO || topic.id == assigned.topic_id {
+                continue;
+            }
+            let old = std::mem::replace(&mut assigned.topic_id, topic.id);
+            if old != Uuid::ZERO {
+                recreated.push(assigned.placement.slot);
+            }
+        }
+        let anew = |slot: Slot| {
+            self.get(slot)?.placement.forsake();
+            self.replace(slot)
+        };
+        recreated.into_iter().filter_map(anew).collect()
     }
 
     pub(super) fn remove(&mut self, partition: &TopicPartition) -> Option<Assigned> {

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kavka_group::{TopicInfo, TopicMap};
+use kavka_group::{GroupProtocol, Subscription, TopicInfo, TopicMap};
 use kavka_net::{Cluster, Net, Topic};
 use kavka_wire::{ErrorClass, ErrorCode, Uuid};
 
+use super::pattern::Wanted;
 use crate::{Error, ErrorKind};
 
 /// How often the metadata of a missing topic are asked for: it may be created any time.
@@ -23,36 +24,138 @@ struct Missing {
 
 pub(super) struct Topics {
     net: Net,
-    /// Those of this consumer.
-    own: BTreeSet<Arc<str>>,
+    wanted: Wanted,
+    /// Whether patterns are matched here. `None` while it is not known which protocol it will be.
+    match_here: Option<bool>,
+    /// Whether all topics of the cluster are asked for, and whether they were told since.
+    all: bool,
+    whole: bool,
+    /// What the patterns match here.
+    matched: BTreeSet<Arc<str>>,
     /// Those that the group's leader wants to know of, besides.
-    wanted: BTreeSet<Arc<str>>,
+    led: BTreeSet<Arc<str>>,
+    /// Those that were assigned by their id.
+    named: BTreeSet<Arc<str>>,
     told: Option<Arc<TopicMap>>,
+    /// The ids that topics had, and which topics had more than one.
+    seen: BTreeMap<Arc<str>, Uuid>,
+    recreated: BTreeSet<Arc<str>>,
     missing: BTreeMap<Arc<str>, Missing>,
     ask_at: Option<Instant>,
     patience: Option<Duration>,
 }
 
 impl Topics {
-    pub(super) fn new(net: Net, own: BTreeSet<Arc<str>>, patience: Option<Duration>) -> Self {
-        net.track(own.iter().cloned());
-        Topics {
+    pub(super) fn new(
+        net: Net,
+        wanted: Wanted,
+        protocol: Option<GroupProtocol>,
+        patience: Option<Duration>,
+    ) -> Self {
+        net.track(wanted.names.iter().cloned());
+        let match_here = match protocol {
+            Some(GroupProtocol::Classic) => Some(true),
+            Some(GroupProtocol::Auto) => None,
+            _ => Some(false),
+        };
+        let mut topics = Topics {
             net,
-            own,
-            wanted: BTreeSet::new(),
+            wanted,
+            match_here,
+            all: false,
+            whole: false,
+            matched: BTreeSet::new(),
+            led: BTreeSet::new(),
+            named: BTreeSet::new(),
             told: None,
+            seen: BTreeMap::new(),
+            recreated: BTreeSet::new(),
             missing: BTreeMap::new(),
             ask_at: None,
             patience,
+        };
+        topics.settle_all();
+        topics
+    }
+
+    /// Asks for all topics exactly as long as patterns are matched here.
+    fn settle_all(&mut self) {
+        let all = self.match_here == Some(true) && self.wanted.has_patterns();
+        if all != self.all {
+            (self.all, self.whole) = (all, false);
+            self.net.track_all(all);
         }
+        if !all {
+            self.matched.clear();
+        }
+    }
+
+    /// The protocol is known.
+    pub(super) fn settle(&mut self, protocol: GroupProtocol) {
+        self.match_here = Some(protocol == GroupProtocol::Classic);
+        self.settle_all();
+    }
+
+    /// Something else is to be consumed.
+    pub(super) fn set_wanted(&mut self, wanted: Wanted) {
+        self.net.track(wanted.names.iter().cloned());
+        let old = std::mem::replace(&mut self.wanted, wanted);
+        self.net.untrack(old.names);
+        self.missing.retain(|name, _| self.wanted.names.contains(name));
+        self.settle_all();
+        self.find(&self.net.cluster());
+    }
+
+    /// Whether a refresh that begins now will tell of all topics.
+    pub(super) fn asks_all(&self) -> bool {
+        self.all
+    }
+
+    /// A refresh that was asked for all topics has succeeded.
+    pub(super) fn all_told(&mut self) {
+        self.whole = self.all;
+    }
+
+    /// Whether patterns wait for the first look at all topics.
+    pub(super) fn waits(&self) -> bool {
+        self.all && !self.whole
+    }
+
+    /// Matches patterns against the topics that there are now. True when other topics match than before.
+    pub(super) fn find(&mut self, cluster: &Cluster) -> bool {
+        if !self.whole {
+            return false;
+        }
+        let matched = self.wanted.matches(cluster);
+        let news = matched != self.matched;
+        self.matched = matched;
+        news
+    }
+
+    /// What the group is to be told of the subscription. `None` while patterns wait for the first look at all topics.
+    pub(super) fn subscription(&self) -> Option<Subscription> {
+        (!self.waits()).then(|| self.wanted.subscription(&self.matched))
     }
 
     /// Keeps these topics in the metadata, too.
     pub(super) fn want(&mut self, topics: BTreeSet<Arc<str>>) {
-        let new: Vec<Arc<str>> =
-            topics.into_iter().filter(|t| !self.own.contains(t) && !self.wanted.contains(t)).collect();
+        let new: Vec<Arc<str>> = topics.into_iter().filter(|t| !self.led.contains(t)).collect();
         self.net.track(new.iter().cloned());
-        self.wanted.extend(new);
+        self.led.extend(new);
+    }
+
+    /// As [`want`](Self::want), for a topic that was assigned by its id.
+    pub(super) fn name(&mut self, topic: &Arc<str>) {
+        if self.named.insert(topic.clone()) {
+            self.net.track([topic.clone()]);
+        }
+    }
+
+    /// Of the topics that were assigned by their ids, only these are needed any more.
+    pub(super) fn keep_named(&mut self, needed: impl Fn(&Arc<str>) -> bool) {
+        let unused: Vec<Arc<str>> = self.named.iter().filter(|topic| !needed(topic)).cloned().collect();
+        self.named.retain(|topic| needed(topic));
+        self.net.untrack(unused);
     }
 
     /// What the group is to be told, if it is news, or in any case when it asked.
@@ -61,7 +164,9 @@ impl Topics {
             return None;
         }
         let mut map = TopicMap::new();
-        for name in self.own.union(&self.wanted) {
+        let mut names: BTreeSet<&Arc<str>> = self.wanted.names.iter().collect();
+        names.extend(self.matched.iter().chain(&self.led).chain(&self.named));
+        for name in names {
             match cluster.topic(name) {
                 Some(topic) if topic.error == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
                     map.insert_missing(name.clone())
@@ -78,12 +183,33 @@ impl Topics {
         Some(map)
     }
 
-    /// Notes which of the consumer's topics do not exist, or may not be read.
+    /// Whether the topic was deleted and created again under the consumer's eyes: then nobody has read anything of it that is not
+    /// committed.
+    pub(super) fn is_recreated(&self, topic: &str) -> bool {
+        self.recreated.contains(topic)
+    }
+
+    fn look_for_recreated(&mut self, cluster: &Cluster) {
+        for name in self.wanted.names.iter().chain(&self.matched).chain(&self.named) {
+            let Some(topic) = cluster.topic(name).filter(|topic| topic.id != Uuid::ZERO) else { continue };
+            match self.seen.get_mut(name) {
+                Some(seen) if *seen == topic.id => {}
+                Some(seen) => {
+                    *seen = topic.id;
+                    self.recreated.insert(name.clone());
+                }
+                None => drop(self.seen.insert(name.clone(), topic.id)),
+            }
+        }
+    }
+
+    /// Notes which of the consumer's topics do not exist, may not be read, or are others than before.
     pub(super) fn look(&mut self, cluster: &Cluster, now: Instant) {
         if cluster.generation == 0 {
             return;
         }
-        for name in &self.own {
+        self.look_for_recreated(cluster);
+        for name in &self.wanted.names {
             let code = cluster.topic(name).map_or(ErrorCode::NONE, |topic| topic.error);
             if !is_missing(code) {
                 self.missing.remove(name);
@@ -132,7 +258,12 @@ impl Topics {
 
 impl Drop for Topics {
     fn drop(&mut self) {
-        self.net.untrack(std::mem::take(&mut self.own).into_iter().chain(std::mem::take(&mut self.wanted)));
+        if self.all {
+            self.net.track_all(false);
+        }
+        for topics in [&mut self.wanted.names, &mut self.led, &mut self.named] {
+            self.net.untrack(std::mem::take(topics));
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! It stands behind one mutex, which is held for the time it takes to copy a record into its batch. A channel to the
 //! sender task would cost more per record than that copy: an allocation or a slot, a wake-up, and the copy all the same.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use super::encode::Builder;
 use super::random::Random;
 use super::sticky::Sticky;
 use crate::{Error, Record};
+use litemap::LiteMap;
 
 /// Sizes and times, in bytes.
 #[derive(Debug, Clone)]
@@ -59,7 +60,7 @@ pub(crate) trait Clock {
 /// The open and the closed batches of all partitions.
 pub(crate) struct Accumulator {
     limits: Limits,
-    topics: BTreeMap<Arc<str>, Topic>,
+    topics: LiteMap<Arc<str>, Topic>,
     slots: Vec<Slot>,
     /// Open batches in the order in which their linger ends; an entry may outlive its batch.
     lingering: VecDeque<(Instant, usize)>,
@@ -127,7 +128,7 @@ impl Accumulator {
     pub(crate) fn new(limits: Limits, seed: u64) -> Self {
         Accumulator {
             limits,
-            topics: BTreeMap::new(),
+            topics: LiteMap::new(),
             slots: Vec::new(),
             lingering: VecDeque::new(),
             signalled: Vec::new(),

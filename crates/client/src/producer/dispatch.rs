@@ -12,10 +12,11 @@
 //! ```
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 use std::time::Instant;
 
 use bytes::Bytes;
+use litemap::LiteMap;
 
 use super::batch::{Batch, Effects};
 use super::name::{Known, Name};
@@ -98,8 +99,8 @@ pub(crate) struct Dispatch {
     slots: Vec<Slot>,
     ready: Vec<usize>,
     nameless: Vec<usize>,
-    links: BTreeMap<i32, Link>,
-    requests: BTreeMap<u64, Request>,
+    links: LiteMap<i32, Link>,
+    requests: LiteMap<u64, Request>,
     next_token: u64,
     name: Name,
     alarms: BinaryHeap<Reverse<(Instant, usize)>>,
@@ -139,8 +140,8 @@ impl Dispatch {
             slots: Vec::new(),
             ready: Vec::new(),
             nameless: Vec::new(),
-            links: BTreeMap::new(),
-            requests: BTreeMap::new(),
+            links: LiteMap::new(),
+            requests: LiteMap::new(),
             next_token: 0,
             alarms: BinaryHeap::new(),
             outputs: Vec::new(),
@@ -357,7 +358,7 @@ impl Dispatch {
     /// Fills requests from the slots that are ready, one batch per slot and request.
     fn pump(&mut self, now: Instant, source: &impl Source) {
         while !self.ready.is_empty() {
-            let mut building = BTreeMap::new();
+            let mut building = LiteMap::new();
             for slot in std::mem::take(&mut self.ready) {
                 self.slots[slot].is_ready = false;
                 self.visit(now, slot, &mut building, source);
@@ -365,7 +366,7 @@ impl Dispatch {
             if building.is_empty() {
                 break;
             }
-            for outgoing in building.into_values() {
+            for (_, outgoing) in building {
                 let slots = outgoing.batches.iter().map(|(slot, _)| *slot).collect();
                 self.requests.insert(outgoing.token, Request { broker: outgoing.broker, slots });
                 self.links.entry(outgoing.broker).or_default().in_flight += 1;
@@ -381,7 +382,7 @@ impl Dispatch {
         &mut self,
         now: Instant,
         slot: usize,
-        building: &mut BTreeMap<i32, Outgoing>,
+        building: &mut LiteMap<i32, Outgoing>,
         source: &impl Source,
     ) {
         let (due, deadline) = source.peek(slot, now);
@@ -431,7 +432,7 @@ impl Dispatch {
         }
     }
 
-    fn add(&mut self, slot: usize, leader: i32, building: &mut BTreeMap<i32, Outgoing>) {
+    fn add(&mut self, slot: usize, leader: i32, building: &mut LiteMap<i32, Outgoing>) {
         let token = self.next_token;
         let outgoing = building.entry(leader).or_insert_with(|| {
             self.next_token += 1;

@@ -1,6 +1,5 @@
 //! The producer's task: it runs the dispatch, makes its requests, and tells it the answers.
 
-use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use bytestring::ByteString;
 use kavka_net::{BoxFuture, CallOptions, Cluster, Connection, Lane, Net, To, Topic, clock};
 use kavka_wire::compress::Codec;
 use kavka_wire::messages::{InitProducerIdRequest, ProduceRequest};
+use litemap::LiteMap;
 
 use super::dispatch::{Dispatch, Input, Outgoing, Output, Policy};
 use super::encode::Encoder;
@@ -47,9 +47,9 @@ pub(crate) struct Sender {
     shared: Arc<Shared>,
     dispatch: Dispatch,
     partitions: Vec<Partition>,
-    names: BTreeMap<Arc<str>, ByteString>,
+    names: LiteMap<Arc<str>, ByteString>,
     calls: Calls,
-    connections: BTreeMap<i32, Connection>,
+    connections: LiteMap<i32, Connection>,
     identify: Option<BoxFuture<'static, Result<Identity>>>,
     due: Vec<usize>,
 }
@@ -111,9 +111,9 @@ impl Sender {
             shared,
             dispatch: Dispatch::new(policy, tools),
             partitions: Vec::new(),
-            names: BTreeMap::new(),
+            names: LiteMap::new(),
             calls: Calls::default(),
-            connections: BTreeMap::new(),
+            connections: LiteMap::new(),
             identify: None,
             due: Vec::new(),
         }

@@ -1,7 +1,9 @@
 //! How the leader of a group shares partitions among its members.
 
+mod java_order;
 mod range;
 mod round_robin;
+mod sticky;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,6 +13,7 @@ use bytes::Bytes;
 
 pub use range::Range;
 pub use round_robin::RoundRobin;
+pub use sticky::{CooperativeSticky, Sticky};
 
 use crate::{TopicMap, TopicPartition};
 
@@ -73,7 +76,16 @@ pub struct MemberSubscription {
 impl GroupSubscription {
     /// All topics that some member wants.
     pub fn topics(&self) -> BTreeSet<Arc<str>> {
-        self.members.values().flat_map(|member| member.topics.iter().cloned()).collect()
+        let mut topics = BTreeSet::new();
+        let mut last = None;
+        for member in self.members.values() {
+            // Mostly all want the same, and to compare is cheaper than to insert.
+            if last != Some(&member.topics) {
+                topics.extend(member.topics.iter().cloned());
+            }
+            last = Some(&member.topics);
+        }
+        topics
     }
 
     /// Whether some member has a rack.
@@ -84,8 +96,10 @@ impl GroupSubscription {
     /// The members in Kafka's order: static ones first, by instance id; then the others, by member id.
     pub fn sorted(&self) -> Vec<(&Arc<str>, &MemberSubscription)> {
         let mut members: Vec<_> = self.members.iter().collect();
-        members.sort_by_key(|(id, member)| {
-            (member.instance_id.is_none(), member.instance_id.clone(), (*id).clone())
+        members.sort_by(|(a, one), (b, other)| match (&one.instance_id, &other.instance_id) {
+            (Some(one), Some(other)) => java_order::compare(one, other),
+            (None, None) => java_order::compare(a, b),
+            (one, other) => one.is_none().cmp(&other.is_none()),
         });
         members
     }

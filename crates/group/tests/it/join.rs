@@ -27,7 +27,7 @@ fn a_follower_joins_syncs_and_gets_its_partitions() {
     rig.find();
     let join = rig.follow();
     let names: Vec<&str> = join_of(&join).protocols.iter().map(|p| &*p.name).collect();
-    assert_eq!(names, ["range", "roundrobin"], "in the order of preference");
+    assert_eq!(names, ["range", "cooperative-sticky"], "in the order of preference");
     let (version, sent) = subscription(&join_of(&join).protocols[0].metadata);
     assert_eq!((version, sent.generation_id, sent.rack_id.as_deref()), (3, -1, Some("r1")));
     assert_eq!(sent.topics, ["t", "u"], "sorted");
@@ -130,6 +130,34 @@ fn a_subscription_changed_while_the_join_is_parked_is_joined_with_next() {
 }
 
 #[test]
+fn an_assignment_of_topics_that_nobody_here_wants_is_joined_against_and_not_for_ever_at_once() {
+    let mut rig = Rig::stable(&[0], |config| config.instance_id = Some("i".into()));
+    let foreign = parts("u", &[0, 1]);
+    rig.heartbeat(ErrorCode::REBALANCE_IN_PROGRESS);
+    let (epoch, _) = rig.revocation();
+    rig.feed(Input::Released { epoch });
+    let mut joins = 0;
+    for _ in 0..3_000 {
+        if rig.calls.iter().any(|call| kind(&call.request) == "JoinGroup") {
+            joins += 1;
+            rig.follow();
+            rig.give(&foreign);
+            assert_eq!(rig.assigned(), Some((vec![], vec![])));
+        }
+        if rig.calls.iter().any(|call| kind(&call.request) == "Heartbeat") {
+            rig.heartbeat(ErrorCode::NONE);
+        }
+        rig.pass(ms(100));
+    }
+    assert!((8..30).contains(&joins), "{joins} in five minutes");
+    rig.pass(ms(40_000));
+    rig.follow();
+    rig.give(&parts("t", &[0]));
+    rig.pass(ms(2_000));
+    rig.none("JoinGroup");
+}
+
+#[test]
 fn the_same_subscription_again_changes_nothing() {
     let mut rig = Rig::stable(&[0], |_| {});
     rig.feed(Input::Subscribe(topics(&["t"]).into()));
@@ -156,6 +184,47 @@ fn one_revocation_at_a_time() {
     let join = rig.expect("JoinGroup");
     let (_, sent) = subscription(&join_of(&join).protocols[0].metadata);
     assert_eq!(sent.topics, ["t", "u"]);
+}
+
+#[test]
+fn a_second_choice_of_another_kind_is_taken_as_the_eager_member_that_this_one_is() {
+    let assignors: Vec<Arc<dyn kavka_group::assignor::Assignor>> =
+        vec![Arc::new(kavka_group::assignor::RoundRobin), Arc::new(Coop)];
+    let mut rig = Rig::new(|config| config.assignors = assignors);
+    rig.feed(Input::Subscribe(topics(&["t"]).into()));
+    rig.find();
+    let call = rig.follow();
+    let offered: Vec<&str> = join_of(&call).protocols.iter().map(|protocol| &*protocol.name).collect();
+    assert_eq!(offered, ["roundrobin", "range"], "in the order of preference");
+    rig.give(&parts("t", &[0, 1]));
+    rig.events();
+    rig.heartbeat(ErrorCode::REBALANCE_IN_PROGRESS);
+    let (epoch, partitions) = rig.revocation();
+    assert_eq!(partitions, parts("t", &[0, 1]), "not every member can keep its partitions yet");
+    rig.feed(Input::Released { epoch });
+    rig.follow();
+    rig.give(&parts("t", &[1]));
+    assert_eq!(rig.assigned().unwrap().1, parts("t", &[1]));
+    rig.none("JoinGroup");
+}
+
+#[test]
+fn a_sync_of_the_generation_before_is_not_taken_for_the_current_one() {
+    let mut rig = Rig::new(|_| {});
+    rig.feed(Input::Subscribe(topics(&["t"]).into()));
+    rig.find();
+    rig.follow();
+    let old = rig.expect("SyncGroup");
+    rig.unreachable(&old);
+    rig.pass(ms(200));
+    rig.find();
+    rig.pass(ms(200));
+    rig.follow();
+    rig.reply(&old, synced(ErrorCode::NONE, assignment(&parts("t", &[0]))));
+    rig.reply(&old, synced(ErrorCode::UNKNOWN_MEMBER_ID, assignment(&[])));
+    assert!(rig.events.is_empty());
+    rig.give(&parts("t", &[1]));
+    assert_eq!(rig.assigned().unwrap().1, parts("t", &[1]));
 }
 
 #[test]

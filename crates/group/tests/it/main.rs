@@ -2,8 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod assignor_lines;
 mod assignors;
+mod assignors_kafka;
+mod assignors_rounds;
+mod assignors_sticky;
 mod commits;
+mod commits_ids;
+mod consumer;
+mod consumer_errors;
+mod consumer_leave;
 mod errors;
 mod errors_offsets;
 mod join;

@@ -212,7 +212,9 @@ impl Model {
                 self.remove(now, &id, out);
                 out.push((parked, GroupReply::LeaveGroup(LeaveGroupResponse::default())));
             }
+            GroupRequest::ConsumerGroupHeartbeat(_) => panic!("of the consumer protocol"),
             GroupRequest::OffsetCommit(commit) => {
+                let commit = commit.at(9);
                 let code = match self.check(&commit.member_id, commit.generation_id_or_member_epoch) {
                     Err(code) => code,
                     Ok(()) if self.phase == Phase::Completing => ErrorCode::REBALANCE_IN_PROGRESS,

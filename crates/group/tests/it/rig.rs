@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kavka_group::{
-    CallError, CallLane, CallTo, CommitId, Config, Epoch, Event, FetchId, Group, GroupError, GroupReply,
-    GroupRequest, Input, OffsetAndMetadata, Output, Token, TopicInfo, TopicMap, TopicPartition,
+    CallError, CallLane, CallTo, CommitId, Config, Epoch, Event, FetchId, Group, GroupError, GroupProtocol,
+    GroupReply, GroupRequest, Input, OffsetAndMetadata, Output, Token, TopicInfo, TopicMap, TopicPartition,
 };
 use kavka_wire::ErrorCode;
 use kavka_wire::codec::{Message, Writer};
@@ -89,11 +89,23 @@ impl Call {
     }
 }
 
+/// With `KAVKA_PLANTED` the group makes the mistake of that name, which some test has to notice.
+pub(crate) fn plant() {
+    #[cfg(feature = "planted-bugs")]
+    {
+        use kavka_group::planted::{Bug, plant};
+        let name = std::env::var("KAVKA_PLANTED").unwrap_or_default();
+        plant(Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name));
+    }
+}
+
 pub(crate) struct Rig {
     pub(crate) group: Group,
     pub(crate) now: Instant,
     pub(crate) calls: VecDeque<Call>,
     pub(crate) events: Vec<Event>,
+    /// Which protocols were told, in a place of their own, as each test would have to skip them.
+    pub(crate) protocols: Vec<GroupProtocol>,
     /// What the coordinator answers a lookup with, while it answers by itself.
     pub(crate) node: i32,
     pub(crate) generation: i32,
@@ -104,11 +116,13 @@ impl Rig {
         let mut config = Config::new("g");
         config.seed = 7;
         change(&mut config);
+        plant();
         Rig {
             group: Group::new(config),
             now: epoch_of_time(),
             calls: VecDeque::new(),
             events: Vec::new(),
+            protocols: Vec::new(),
             node: 1,
             generation: 0,
         }
@@ -121,6 +135,7 @@ impl Rig {
                 Output::Call { token, to, lane, request, max_version, timeout } => {
                     self.calls.push_back(Call { token, to, lane, request, max_version, timeout });
                 }
+                Output::Event(Event::Protocol(protocol)) => self.protocols.push(protocol),
                 Output::Event(event) => self.events.push(event),
             }
         }
@@ -288,6 +303,7 @@ pub(crate) fn kind(request: &GroupRequest) -> &'static str {
         GroupRequest::LeaveGroup(_) => "LeaveGroup",
         GroupRequest::OffsetCommit(_) => "OffsetCommit",
         GroupRequest::OffsetFetch(_) => "OffsetFetch",
+        GroupRequest::ConsumerGroupHeartbeat(_) => "ConsumerGroupHeartbeat",
     }
 }
 
@@ -305,9 +321,10 @@ pub(crate) fn sync_of(call: &Call) -> &SyncGroupRequest {
     }
 }
 
-pub(crate) fn commit_of(call: &Call) -> &OffsetCommitRequest {
+/// A commit as it is sent with topics by name.
+pub(crate) fn commit_of(call: &Call) -> OffsetCommitRequest {
     match &call.request {
-        GroupRequest::OffsetCommit(request) => request,
+        GroupRequest::OffsetCommit(request) => request.at(9),
         other => panic!("{other:?}"),
     }
 }
@@ -405,7 +422,8 @@ pub(crate) fn left(code: ErrorCode) -> GroupReply {
 
 /// The answer to a commit that gives all its partitions one code.
 pub(crate) fn commit_reply(call: &Call, code: ErrorCode) -> GroupReply {
-    let topics = commit_of(call).topics.iter().map(|topic| OffsetCommitResponseTopic {
+    let request = commit_of(call);
+    let topics = request.topics.iter().map(|topic| OffsetCommitResponseTopic {
         name: topic.name.clone(),
         partitions: (topic.partitions.iter())
             .map(|p| OffsetCommitResponsePartition {

@@ -38,6 +38,36 @@ fn a_session_without_an_answer_ends_and_its_partitions_are_lost() {
 }
 
 #[test]
+fn a_session_counts_from_the_sending_of_the_last_answered_heartbeat() {
+    let mut rig = Rig::stable(&[0], |_| {});
+    rig.pass(ms(3_000));
+    let call = rig.expect("Heartbeat");
+    rig.pass(ms(20_000));
+    rig.reply(&call, beat(ErrorCode::NONE));
+    rig.pass(ms(24_900));
+    assert!(rig.events.is_empty());
+    rig.pass(ms(200));
+    assert_eq!(rig.lost(), Some(parts("t", &[0])), "45 seconds after second 3");
+}
+
+#[test]
+fn a_lookup_that_ends_a_sync_lets_the_commits_go() {
+    let mut rig = Rig::stable(&[0, 1], |config| config.assignors = vec![std::sync::Arc::new(Coop)]);
+    rig.heartbeat(ErrorCode::REBALANCE_IN_PROGRESS);
+    rig.commit(1, &[(tp("t", 0), 1)]);
+    let commit = rig.expect("OffsetCommit");
+    rig.follow();
+    rig.expect("SyncGroup");
+    let reply = commit_reply(&commit, ErrorCode::COORDINATOR_NOT_AVAILABLE);
+    rig.reply(&commit, reply);
+    rig.pass(ms(500));
+    // Answering it, the rig looks for a time that has passed.
+    rig.find();
+    rig.expect("OffsetCommit");
+    rig.expect("JoinGroup");
+}
+
+#[test]
 fn a_dead_coordinator_ends_the_session_in_time() {
     let mut rig = Rig::stable(&[0], |config| config.session_timeout = ms(5_000));
     rig.pass(ms(3_000));

@@ -12,7 +12,7 @@ use kavka_group::{
 use kavka_wire::ErrorCode;
 
 use crate::model::{Answers, Model, Parked, Phase, REBALANCE, SESSION};
-use crate::rig::{beat, epoch_of_time, left, map, ms, topics};
+use crate::rig::{beat, epoch_of_time, left, map, ms, plant, topics};
 
 struct Rng(u64);
 
@@ -112,6 +112,7 @@ impl World {
         config.rebalance_timeout = REBALANCE;
         config.request_timeout = ms(4_000);
         config.assignors = (self.assignors)();
+        plant();
         Actor {
             group: Group::new(config),
             owned: BTreeMap::new(),
@@ -231,7 +232,8 @@ impl World {
                 let result = &results[&partition];
                 assert!(result.is_ok() || !self.quiet, "a commit failed without a fault: {result:?}");
             }
-            Event::Protocol(_) | Event::WantTopicIds { .. } => {}
+            Event::Protocol(_) => {}
+            Event::WantTopicIds { .. } | Event::Refused(_) => panic!("of the consumer protocol"),
             Event::Left => {
                 self.actors[index].gone = true;
                 self.actors[index].owned.clear();

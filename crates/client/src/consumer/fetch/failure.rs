@@ -135,22 +135,36 @@ pub(super) fn mismatched_reply(broker: i32) -> Error {
 /// How many partitions are named before the rest is only counted.
 const NAMED: usize = 20;
 
-pub(super) fn no_offset<'a>(partitions: impl Iterator<Item = &'a TopicPartition>) -> Error {
+pub(super) fn no_offset<'a>(partitions: impl Iterator<Item = &'a TopicPartition> + Clone) -> Error {
+    let remedy = "seek to where to start, or set auto.offset.reset";
+    let error = |of: &str| {
+        let what = format!("no committed offset and no auto.offset.reset{of}");
+        Error::new(ErrorKind::Configuration, what).remedy(remedy)
+    };
+    let mut all = partitions.clone();
+    let Some(first) = all.next() else { return error("") };
+    if all.next().is_none() {
+        return error("").at(&first.topic, first.partition);
+    }
     let mut names = String::new();
     let mut more = 0;
-    for (index, partition) in partitions.enumerate() {
+    for (index, partition) in partitions.clone().enumerate() {
         if index >= NAMED {
             more += 1;
             continue;
         }
         let comma = if index == 0 { "" } else { ", " };
-        names.push_str(&format!("{comma}{}-{}", partition.topic, partition.partition));
+        names.push_str(&format!("{comma}{partition}"));
     }
     if more > 0 {
         names.push_str(&format!(" and {more} more"));
     }
-    Error::new(ErrorKind::Configuration, format!("no committed offset and no auto.offset.reset for {names}"))
-        .remedy("seek to where to start, or set auto.offset.reset")
+    let error = error(&format!(" for {names}"));
+    // Which partitions, the text says; a program finds the topic if there is only one.
+    match partitions.clone().all(|partition| partition.topic == first.topic) {
+        true => error.on_topic(&first.topic),
+        false => error,
+    }
 }
 
 #[cfg(test)]
@@ -213,8 +227,14 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Configuration);
         let text = error.to_string();
         assert!(
-            text.contains("orders-0, orders-1,") && text.contains("orders-19 and 2 more; seek"),
+            text.contains("orders-0, orders-1,")
+                && text.contains("orders-19 and 2 more (topic orders); seek"),
             "{text}"
         );
+        assert_eq!((error.topic(), error.partition()), (Some("orders"), None));
+        let one = no_offset(partitions[3..4].iter());
+        assert_eq!((one.topic(), one.partition()), (Some("orders"), Some(3)));
+        let two = [TopicPartition::new("a", 0), TopicPartition::new("b", 0)];
+        assert_eq!(no_offset(two.iter()).topic(), None);
     }
 }

@@ -66,7 +66,7 @@ impl Fetcher {
         let Some(topic) = cluster.topics.get(&name) else { return };
         let error = topic.error;
         if self.topics.set_id(index, topic.id) {
-            self.brokers.values_mut().for_each(|broker| broker.session.topic_changed(index));
+            self.brokers.iter_mut().for_each(|(_, broker)| broker.session.topic_changed(index));
             let affected: Vec<Slot> =
                 self.cursors.iter().flatten().filter(|c| c.key.0 == index).map(|c| c.slot).collect();
             affected.into_iter().for_each(|slot| self.on_recreated(slot));

@@ -1,12 +1,13 @@
 //! The machine itself: inputs, positions, and who serves whom.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kavka_net::Cluster;
 use kavka_wire::ByteString;
 use kavka_wire::messages::FetchRequest;
+use litemap::LiteMap;
 
 use super::api::{
     Assign, CallFailure, FetchCall, FetchConfig, FetchReply, FetchRequests, Input, OffsetReset, Output, Seek,
@@ -48,10 +49,10 @@ pub(crate) struct Fetcher {
     pub(super) cursors: Vec<Option<Cursor>>,
     pub(super) assigned: usize,
     pub(super) topics: Topics,
-    pub(super) refused: BTreeMap<TopicIndex, Instant>,
-    pub(super) brokers: BTreeMap<i32, Broker>,
+    pub(super) refused: LiteMap<TopicIndex, Instant>,
+    pub(super) brokers: LiteMap<i32, Broker>,
     pub(super) cluster: Option<Arc<Cluster>>,
-    pub(super) calls: BTreeMap<Token, Pending>,
+    pub(super) calls: LiteMap<Token, Pending>,
     /// Partitions in `Lookup` or `Validating`.
     pub(super) wanting: BTreeSet<Slot>,
     /// Partitions without a broker to fetch from.
@@ -88,10 +89,10 @@ impl Fetcher {
             cursors: Vec::new(),
             assigned: 0,
             topics: Topics::default(),
-            refused: BTreeMap::new(),
-            brokers: BTreeMap::new(),
+            refused: LiteMap::new(),
+            brokers: LiteMap::new(),
             cluster: None,
-            calls: BTreeMap::new(),
+            calls: LiteMap::new(),
             wanting: BTreeSet::new(),
             homeless: BTreeSet::new(),
             unplaced: Vec::new(),
@@ -124,7 +125,7 @@ impl Fetcher {
             Input::Seek(all) => all.into_iter().for_each(|one| self.on_seek(one)),
             Input::Pause(slots) => self.set_paused(slots, true),
             Input::Resume(slots) => self.set_paused(slots, false),
-            Input::Room => self.brokers.values_mut().for_each(Broker::shorten_wait),
+            Input::Room => self.brokers.iter_mut().for_each(|(_, broker)| broker.shorten_wait()),
             Input::Reply { token, result } => self.on_reply(token, result),
             Input::Timeout => {}
             Input::Close => self.on_close(),

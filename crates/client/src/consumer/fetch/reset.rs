@@ -1,12 +1,11 @@
 //! Offset lookups: the log's ends, and timestamps (ListOffsets).
 
-use std::collections::BTreeMap;
-
 use kavka_wire::ErrorCode;
 use kavka_wire::messages::list_offsets::{
     ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsTopic,
 };
 use kavka_wire::messages::{ListOffsetsRequest, ListOffsetsResponse};
+use litemap::LiteMap;
 
 use super::api::{CallFailure, FetchReply, FetchRequests, Output, Slot};
 use super::failure::{self, Reaction, lookup_reaction};
@@ -23,7 +22,7 @@ const LATEST: i64 = -1;
 #[derive(Debug)]
 pub(super) struct Lookups {
     broker: i32,
-    asked: BTreeMap<Key, Lookup>,
+    asked: LiteMap<Key, Lookup>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +36,7 @@ struct Lookup {
 impl Fetcher {
     /// Asks the leaders for the offsets that partitions wait for, each leader once.
     pub(super) fn plan_lookups(&mut self) {
-        let mut by_leader: BTreeMap<i32, BTreeMap<Key, Lookup>> = BTreeMap::new();
+        let mut by_leader: LiteMap<i32, LiteMap<Key, Lookup>> = LiteMap::new();
         for slot in self.due_questions(|phase| matches!(phase, Phase::Lookup { asked: false, .. })) {
             let Some(cursor) = self.cursor(slot) else { continue };
             let (Some(leader), Phase::Lookup { want, floor, asked }) = (cursor.leader, &mut cursor.phase)
@@ -92,7 +91,7 @@ impl Fetcher {
         due
     }
 
-    fn lookup_topics(&self, asked: &BTreeMap<Key, Lookup>) -> Vec<ListOffsetsTopic> {
+    fn lookup_topics(&self, asked: &LiteMap<Key, Lookup>) -> Vec<ListOffsetsTopic> {
         let mut topics: Vec<ListOffsetsTopic> = Vec::new();
         for (key, lookup) in asked {
             let Some(topic) = self.topics.get(key.0) else { continue };
@@ -129,7 +128,7 @@ impl Fetcher {
                 self.broker_failed(broker, true);
             }
         }
-        for lookup in lookups.asked.into_values() {
+        for (_, lookup) in lookups.asked {
             self.ask_again(lookup.slot, lookup.revision, true);
         }
     }
@@ -156,7 +155,7 @@ impl Fetcher {
             }
         }
         // Absent is not the same as empty.
-        for lookup in lookups.asked.into_values() {
+        for (_, lookup) in lookups.asked {
             self.ask_again(lookup.slot, lookup.revision, true);
         }
     }

@@ -1,10 +1,10 @@
 //! Topic names and ids as the wire knows them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kavka_wire::messages::fetch::FetchableTopicResponse;
 use kavka_wire::{ByteString, Uuid};
+use litemap::LiteMap;
 
 /// A topic's place in [`Topics`]; stands for its name.
 pub(super) type TopicIndex = u32;
@@ -26,8 +26,8 @@ pub(super) struct Topic {
 #[derive(Debug, Default)]
 pub(super) struct Topics {
     list: Vec<Topic>,
-    by_name: BTreeMap<Arc<str>, TopicIndex>,
-    by_id: BTreeMap<Uuid, TopicIndex>,
+    by_name: LiteMap<Arc<str>, TopicIndex>,
+    by_id: LiteMap<Uuid, TopicIndex>,
 }
 
 impl Topics {

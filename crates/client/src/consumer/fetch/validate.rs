@@ -1,12 +1,11 @@
 //! Truncation detection: does a new leader still have the log that was read? (KIP-320, OffsetForLeaderEpoch)
 
-use std::collections::BTreeMap;
-
 use kavka_wire::ErrorCode;
 use kavka_wire::messages::offset_for_leader_epoch::{
     EpochEndOffset, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
 use kavka_wire::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
+use litemap::LiteMap;
 
 use super::api::{CallFailure, FetchReply, FetchRequests, OffsetReset, Slot};
 use super::failure::{self, Reaction, lookup_reaction};
@@ -20,7 +19,7 @@ const MAX_VERSION: i16 = 4;
 #[derive(Debug)]
 pub(super) struct Checks {
     broker: i32,
-    asked: BTreeMap<Key, Check>,
+    asked: LiteMap<Key, Check>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +33,7 @@ struct Check {
 impl Fetcher {
     /// Asks the leaders about the positions that wait for validation, each leader once.
     pub(super) fn plan_checks(&mut self) {
-        let mut by_leader: BTreeMap<i32, BTreeMap<Key, Check>> = BTreeMap::new();
+        let mut by_leader: LiteMap<i32, LiteMap<Key, Check>> = LiteMap::new();
         for slot in self.due_questions(|phase| matches!(phase, Phase::Validating { asked: false, .. })) {
             let Some(cursor) = self.cursor(slot) else { continue };
             let (Some(leader), Phase::Validating { position, asked }) = (cursor.leader, &mut cursor.phase)
@@ -62,7 +61,7 @@ impl Fetcher {
         }
     }
 
-    fn check_topics(&self, asked: &BTreeMap<Key, Check>) -> Vec<OffsetForLeaderTopic> {
+    fn check_topics(&self, asked: &LiteMap<Key, Check>) -> Vec<OffsetForLeaderTopic> {
         let mut topics: Vec<OffsetForLeaderTopic> = Vec::new();
         for (key, check) in asked {
             let Some(topic) = self.topics.get(key.0) else { continue };
@@ -96,14 +95,14 @@ impl Fetcher {
             Err(CallFailure::Transport) => self.broker_failed(broker, false),
             // A broker that cannot tell has no say: what was possible before KIP-320 is possible still.
             Err(CallFailure::Unsupported(_)) => {
-                return checks.asked.into_values().for_each(|check| self.pass(check));
+                return checks.asked.into_iter().for_each(|(_, check)| self.pass(check));
             }
             Err(CallFailure::Other(error)) => {
                 self.report(checks.asked.values().map(|check| (check.slot, check.revision)), error);
                 self.broker_failed(broker, true);
             }
         }
-        for check in checks.asked.into_values() {
+        for (_, check) in checks.asked {
             self.ask_again(check.slot, check.revision, true);
         }
     }
@@ -120,7 +119,7 @@ impl Fetcher {
                 }
             }
         }
-        for check in checks.asked.into_values() {
+        for (_, check) in checks.asked {
             self.ask_again(check.slot, check.revision, true);
         }
     }

@@ -10,6 +10,7 @@ use super::*;
 
 /// A consumer whose driver is the test.
 struct Rig {
+    pulse: Arc<Pulse>,
     consumer: Consumer,
     control: mpsc::UnboundedSender<Control>,
     items: mpsc::UnboundedSender<Item>,
@@ -28,7 +29,8 @@ fn rig() -> Rig {
         assignment: assignment_end,
         isolation: IsolationLevel::default(),
     };
-    let ends = FrontEnds { control: control_end, items: items_end };
+    let pulse = Arc::<Pulse>::default();
+    let ends = FrontEnds { control: control_end, items: items_end, pulse: pulse.clone() };
     let driver = tokio::spawn(std::future::pending());
     let placement = Placement::new(TopicPartition::new("orders", 0), 0, 1, Arc::default(), false);
     Rig {
@@ -36,12 +38,23 @@ fn rig() -> Rig {
         control,
         items,
         commands: commands_end,
+        pulse,
         _assignment: assignment,
         placement: Arc::new(placement),
     }
 }
 
 impl Rig {
+    fn tell(&self, control: Control) {
+        self.pulse.control_sent();
+        self.control.send(control).unwrap();
+    }
+
+    fn send(&self, item: Item) {
+        self.pulse.item_sent();
+        self.items.send(item).unwrap();
+    }
+
     /// Hands over one record with this offset.
     fn record(&self, offset: i64) {
         let mut builder = BatchBuilder::new();
@@ -60,7 +73,7 @@ impl Rig {
             records: records.into(),
         };
         let chunk = Chunk::new(fetched, self.placement.clone(), Arc::default());
-        self.items.send(Item::Records(chunk)).unwrap();
+        self.send(Item::Records(chunk));
     }
 
     async fn next_offset(&mut self) -> i64 {
@@ -93,6 +106,26 @@ async fn what_was_set_aside_comes_first_also_before_the_driver_says_that_it_may(
 }
 
 #[tokio::test]
+async fn what_is_left_to_take_is_counted_to_the_last_item() {
+    let mut rig = rig();
+    for offset in 0..3 {
+        rig.record(offset);
+    }
+    rig.tell(Control::Assigned(Vec::new()));
+    assert_eq!(rig.pulse.waiting(), (1, 3));
+    assert_eq!(rig.next_offset().await, 0);
+    assert_eq!(rig.pulse.waiting(), (0, 3), "until the next call the first one is not done with");
+    rig.placement.set_paused(true);
+    rig.take_in().await;
+    assert_eq!(rig.pulse.waiting(), (0, 0), "what is set aside cannot be taken");
+    rig.placement.set_paused(false);
+    rig.tell(Control::Resumed);
+    assert_eq!((rig.next_offset().await, rig.next_offset().await), (1, 2));
+    rig.take_in().await;
+    assert_eq!(rig.pulse.waiting(), (0, 0));
+}
+
+#[tokio::test]
 async fn records_keep_their_order_over_a_pause() {
     let mut rig = rig();
     rig.record(0);
@@ -102,7 +135,7 @@ async fn records_keep_their_order_over_a_pause() {
     rig.record(2);
     rig.take_in().await;
     rig.placement.set_paused(false);
-    rig.control.send(Control::Resumed).unwrap();
+    rig.tell(Control::Resumed);
     assert_eq!((rig.next_offset().await, rig.next_offset().await), (1, 2));
 }
 
@@ -111,7 +144,7 @@ async fn an_assignment_is_told_before_its_first_record() {
     let mut rig = rig();
     // Both come after control was looked at and before items are.
     assert!(rig.consumer.look_at_control().unwrap().is_none());
-    rig.control.send(Control::Assigned(vec![rig.placement.partition.clone()])).unwrap();
+    rig.tell(Control::Assigned(vec![rig.placement.partition.clone()]));
     rig.record(0);
     assert!(matches!(rig.consumer.next_item().unwrap(), Next::Again));
     assert!(matches!(rig.consumer.event().await.unwrap(), Event::Assigned(_)));
@@ -124,12 +157,12 @@ async fn what_is_over_is_neither_handed_out_nor_told() {
     rig.record(0);
     let failed =
         Item::Failed { placements: vec![rig.placement.clone()], error: super::super::command::closed() };
-    rig.items.send(failed).unwrap();
-    rig.items.send(Item::Position { placement: rig.placement.clone(), offset: 50 }).unwrap();
+    rig.send(failed);
+    rig.send(Item::Position { placement: rig.placement.clone(), offset: 50 });
     rig.placement.end();
     rig.take_in().await;
     assert_eq!(rig.placement.position(), None);
-    rig.control.send(Control::Ended(None)).unwrap();
+    rig.tell(Control::Ended(None));
     assert!(rig.consumer.next().await.unwrap().is_none());
 }
 
@@ -137,7 +170,7 @@ async fn what_is_over_is_neither_handed_out_nor_told() {
 async fn a_position_takes_effect_behind_the_records_before_it() {
     let mut rig = rig();
     rig.record(0);
-    rig.items.send(Item::Position { placement: rig.placement.clone(), offset: 50 }).unwrap();
+    rig.send(Item::Position { placement: rig.placement.clone(), offset: 50 });
     assert_eq!(rig.next_offset().await, 0);
     assert_eq!(rig.placement.position(), Some(1));
     rig.take_in().await;

@@ -1,0 +1,168 @@
+//! Topics by pattern.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use kavka_group::Subscription;
+use kavka_net::Cluster;
+use kavka_wire::ErrorCode;
+use regex_lite::Regex;
+
+use crate::{Error, ErrorKind, Result};
+
+/// The longest pattern: far above what a person writes, far below what a request may hold.
+const MAX_LEN: usize = 1 << 20;
+
+/// What a consumer subscribes to.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Wanted {
+    /// Topics by name.
+    pub(super) names: BTreeSet<Arc<str>>,
+    patterns: Vec<Pattern>,
+}
+
+#[derive(Debug, Clone)]
+struct Pattern {
+    text: Arc<str>,
+    regex: Regex,
+}
+
+impl Wanted {
+    pub(super) fn names<S: Into<Arc<str>>>(topics: impl IntoIterator<Item = S>) -> Wanted {
+        Wanted { names: topics.into_iter().map(Into::into).collect(), patterns: Vec::new() }
+    }
+
+    /// Adds a pattern. Fails when it is not one.
+    pub(super) fn add_pattern(&mut self, text: &str) -> Result<()> {
+        if text.is_empty() {
+            return Err(broken(text, "it is empty"));
+        }
+        if text.len() > MAX_LEN {
+            return Err(broken("", "it is longer than 1 MiB"));
+        }
+        // On its own first: with brackets around it, `a)|(b` would pass.
+        Regex::new(text).map_err(|error| broken(text, &error.to_string()))?;
+        let regex =
+            Regex::new(&format!(r"\A(?:{text})\z")).map_err(|error| broken(text, &error.to_string()))?;
+        self.patterns.push(Pattern { text: text.into(), regex });
+        Ok(())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.patterns.is_empty()
+    }
+
+    pub(super) fn has_patterns(&self) -> bool {
+        !self.patterns.is_empty()
+    }
+
+    /// Fails when there is nothing to consume, or something that cannot exist.
+    pub(super) fn check(&self) -> Result<()> {
+        let wrong = |what| Err(Error::new(ErrorKind::Configuration, what));
+        if self.is_empty() {
+            return wrong("a subscription names no topic");
+        }
+        if self.names.contains("") {
+            return wrong("a subscription has a topic with an empty name");
+        }
+        Ok(())
+    }
+
+    /// All patterns as one, for the coordinator.
+    fn regex(&self) -> Option<Arc<str>> {
+        match &self.patterns[..] {
+            [] => None,
+            [one] => Some(one.text.clone()),
+            all => {
+                let mut text = String::new();
+                for (at, pattern) in all.iter().enumerate() {
+                    let bar = if at == 0 { "" } else { "|" };
+                    // Writing to a string does not fail.
+                    let _ = write!(text, "{bar}(?:{})", pattern.text);
+                }
+                Some(text.into())
+            }
+        }
+    }
+
+    /// What the group machine is told; `matched` are the topics that were found for the patterns on this side.
+    pub(super) fn subscription(&self, matched: &BTreeSet<Arc<str>>) -> Subscription {
+        Subscription { topics: self.names.union(matched).cloned().collect(), regex: self.regex() }
+    }
+
+    /// The topics of the cluster that the patterns match. Kafka's own are not for consumers.
+    pub(super) fn matches(&self, cluster: &Cluster) -> BTreeSet<Arc<str>> {
+        if self.patterns.is_empty() {
+            return BTreeSet::new();
+        }
+        let fits = |name: &str| self.patterns.iter().any(|pattern| pattern.regex.is_match(name));
+        let topics = cluster.topics.iter();
+        let there = topics
+            .filter(|(_, topic)| !topic.internal && topic.error != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        there.map(|(name, _)| name).filter(|name| fits(name)).cloned().collect()
+    }
+}
+
+fn broken(text: &str, why: &str) -> Error {
+    Error::new(ErrorKind::Configuration, format!("the pattern {text:?} cannot be used: {why}"))
+        .remedy("it is a regular expression for whole topic names, as orders-.*")
+}
+
+#[cfg(test)]
+mod tests {
+    use kavka_net::Topic;
+
+    use super::*;
+
+    fn cluster() -> Cluster {
+        let topic = |internal| Arc::new(Topic { internal, ..Topic::default() });
+        let mut cluster = Cluster::default();
+        for name in ["orders", "orders-eu", "orders-us", "reorders", "o.x"] {
+            cluster.topics.insert(name.into(), topic(false));
+        }
+        cluster.topics.insert("__consumer_offsets".into(), topic(true));
+        let gone = Topic { error: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ..Topic::default() };
+        cluster.topics.insert("orders-old".into(), Arc::new(gone));
+        cluster
+    }
+
+    fn matched(patterns: &[&str]) -> Vec<String> {
+        let mut wanted = Wanted::default();
+        patterns.iter().for_each(|pattern| wanted.add_pattern(pattern).unwrap());
+        wanted.matches(&cluster()).iter().map(|name| name.to_string()).collect()
+    }
+
+    #[test]
+    fn patterns_match_whole_names_of_topics_that_exist_and_are_not_internal() {
+        assert_eq!(matched(&["orders"]), ["orders"]);
+        assert_eq!(matched(&["orders-.*"]), ["orders-eu", "orders-us"]);
+        assert_eq!(matched(&["^orders-[e]u$"]), ["orders-eu"]);
+        assert_eq!(matched(&["orders|re.*"]), ["orders", "reorders"]);
+        assert_eq!(matched(&["o.*s", ".*eu", "orders-.*"]), ["orders", "orders-eu", "orders-us"]);
+        assert_eq!(matched(&[".*"]).len(), 5);
+        assert_eq!(matched(&["none"]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_broken_pattern_is_refused_by_name() {
+        for text in ["^.*[0", "", "a)|(b", "(", "x{4,2}"] {
+            let error = Wanted::default().add_pattern(text).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Configuration);
+            assert!(error.to_string().contains(&format!("{text:?}")), "{error}");
+        }
+        assert!(Wanted::default().add_pattern(&"x".repeat(MAX_LEN + 1)).is_err());
+    }
+
+    #[test]
+    fn the_coordinator_gets_all_patterns_as_one() {
+        let mut wanted = Wanted::names(["a"]);
+        assert_eq!(wanted.subscription(&BTreeSet::new()).regex, None);
+        wanted.add_pattern("x|y").unwrap();
+        assert_eq!(wanted.subscription(&BTreeSet::new()).regex.as_deref(), Some("x|y"));
+        wanted.add_pattern("z.*").unwrap();
+        let told = wanted.subscription(&BTreeSet::from(["found".into()]));
+        assert_eq!(told.regex.as_deref(), Some("(?:x|y)|(?:z.*)"));
+        assert_eq!(told.topics.len(), 2);
+    }
+}

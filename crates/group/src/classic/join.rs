@@ -1,0 +1,273 @@
+//! Joining, and taking an assignment.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kavka_wire::messages::join_group::JoinGroupRequestProtocol;
+use kavka_wire::messages::{JoinGroupRequest, JoinGroupResponse, SyncGroupRequest, SyncGroupResponse};
+use kavka_wire::{ByteString, ErrorCode};
+
+use super::state::{Due, Lead, State};
+use super::{Member, fenced};
+use crate::api::{CallLane, CallTo, Config, Event, Token, TopicPartition};
+use crate::coordinator::{Coordinator, Term};
+use crate::group::Outbox;
+use crate::membership::Step;
+use crate::planted::planted;
+use crate::requests::GroupRequest;
+use crate::subscription::{decode_assignment, encode_subscription};
+use crate::{GroupError, GroupErrorKind};
+
+const PROTOCOL_TYPE: &str = "consumer";
+/// What a coordinator may take beyond the rebalance timeout before it answers a JoinGroup.
+const JOIN_SLACK: Duration = Duration::from_secs(5);
+
+impl Member {
+    pub(super) fn send_join(&mut self, to: &CallTo, term: Term, config: &Config, out: &mut Outbox) {
+        let owned: BTreeSet<TopicPartition> = self.owned.keys().cloned().collect();
+        let rack = config.rack.as_deref();
+        let protocols = config.assignors.iter().map(|assignor| JoinGroupRequestProtocol {
+            name: assignor.name().into(),
+            metadata: encode_subscription(
+                &self.subscription,
+                &owned,
+                self.generation,
+                rack,
+                assignor.user_data(&self.last.0, self.last.1),
+            ),
+            ..Default::default()
+        });
+        let request = JoinGroupRequest {
+            group_id: (&*config.group_id).into(),
+            session_timeout_ms: millis(config.session_timeout),
+            rebalance_timeout_ms: millis(config.rebalance_timeout),
+            member_id: self.member_id.clone(),
+            group_instance_id: config.instance_id.as_deref().map(Into::into),
+            protocol_type: PROTOCOL_TYPE.into(),
+            protocols: protocols.collect(),
+            reason: self.reason.as_deref().map(Into::into),
+            ..Default::default()
+        };
+        self.joined = self.subscription.clone();
+        let timeout = config.request_timeout.max(config.rebalance_timeout + JOIN_SLACK);
+        let lane = if planted!(JoinsOnHeartbeatLane) { CallLane::Group } else { CallLane::Join };
+        let token = out.call(to.clone(), lane, GroupRequest::JoinGroup(request), i16::MAX, timeout);
+        self.state = State::Joining { due: Due::Sent(token, term) };
+    }
+
+    pub(crate) fn joined(
+        &mut self,
+        now: Instant,
+        token: Token,
+        response: JoinGroupResponse,
+        coordinator: &mut Coordinator,
+        config: &Config,
+        out: &mut Outbox,
+    ) -> Step {
+        let State::Joining { due: Due::Sent(awaited, term) } = self.state else { return Step::Continue };
+        if awaited != token {
+            return Step::Continue;
+        }
+        let code = response.error_code;
+        self.state = State::Joining { due: Due::Now };
+        let named = !self.member_id.is_empty();
+        match code {
+            ErrorCode::NONE => {}
+            ErrorCode::MEMBER_ID_REQUIRED if !named && !response.member_id.is_empty() => {
+                self.member_id = ByteString::from(&*response.member_id);
+                return Step::Continue;
+            }
+            // To a request that named a member, or without naming one: at once would be for ever.
+            ErrorCode::MEMBER_ID_REQUIRED => {
+                self.member_id = ByteString::from(&*response.member_id);
+                self.state = State::Joining { due: Due::At(now + self.backoff.failed()) };
+                return Step::Continue;
+            }
+            ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE => {
+                coordinator.lost(now, term);
+                return Step::Continue;
+            }
+            ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::ILLEGAL_GENERATION | ErrorCode::FENCED_INSTANCE_ID => {
+                return fenced(code, "JoinGroup was refused");
+            }
+            code if code.is_retriable() || code == ErrorCode::REBALANCE_IN_PROGRESS => {
+                if planted!(JoinsWithoutPause) {
+                    return Step::Continue;
+                }
+                self.state = State::Joining { due: Due::At(now + self.backoff.failed()) };
+                return Step::Continue;
+            }
+            code => return Step::Fatal(GroupError::code(code, refusal(code))),
+        }
+        coordinator.works();
+        self.backoff.succeeded();
+        if response.generation_id < 0 || response.member_id.is_empty() {
+            let what = "the coordinator answered JoinGroup without a generation or a member id";
+            return Step::Fatal(GroupError::new(GroupErrorKind::Protocol, what));
+        }
+        self.member_id = ByteString::from(&*response.member_id);
+        self.generation = response.generation_id;
+        self.reason = None;
+        self.watch = None;
+        self.heart.start(now, config);
+        self.announce(out);
+        if response.protocol_type.as_deref().is_some_and(|kind| kind != PROTOCOL_TYPE) {
+            let what = "the group is not one of consumers";
+            return Step::Fatal(GroupError::code(ErrorCode::INCONSISTENT_GROUP_PROTOCOL, what));
+        }
+        self.enter_generation(now, response, config, out)
+    }
+
+    fn enter_generation(
+        &mut self,
+        now: Instant,
+        response: JoinGroupResponse,
+        config: &Config,
+        out: &mut Outbox,
+    ) -> Step {
+        let protocol: Arc<str> = response.protocol_name.as_deref().unwrap_or_default().into();
+        let until = now + config.session_timeout.min(config.request_timeout) / 2;
+        let Some(assignor) = config.assignors.iter().find(|assignor| *assignor.name() == *protocol) else {
+            let what =
+                format!("the coordinator chose the assignor `{protocol}`, which this member did not offer");
+            return Step::Fatal(GroupError::new(GroupErrorKind::Protocol, what));
+        };
+        if response.leader != response.member_id {
+            self.state = State::Assigning { lead: None, until, ready: Some(Vec::new()), protocol };
+            return Step::Continue;
+        }
+        let lead = Lead {
+            group: super::leader::group_subscription(&response.members),
+            assignor: assignor.clone(),
+            skip: response.skip_assignment,
+        };
+        self.state = State::Assigning { lead: Some(lead), until, ready: None, protocol };
+        self.assign(false, out)
+    }
+
+    pub(super) fn send_sync(&mut self, to: &CallTo, term: Term, config: &Config, out: &mut Outbox) {
+        let State::Assigning { ready, protocol, .. } = &mut self.state else { return };
+        let request = SyncGroupRequest {
+            group_id: (&*config.group_id).into(),
+            generation_id: self.generation,
+            member_id: self.member_id.clone(),
+            group_instance_id: config.instance_id.as_deref().map(Into::into),
+            protocol_type: Some(PROTOCOL_TYPE.into()),
+            protocol_name: Some((&**protocol).into()),
+            assignments: ready.take().unwrap_or_default(),
+            ..Default::default()
+        };
+        // The coordinator holds it until the leader has sent its own.
+        let timeout = config.request_timeout.max(config.rebalance_timeout + JOIN_SLACK);
+        // Not on the connection of the heartbeats, which have to go on meanwhile.
+        let token = out.call(to.clone(), CallLane::Join, GroupRequest::SyncGroup(request), i16::MAX, timeout);
+        let protocol = protocol.clone();
+        self.state = State::Syncing { token, term, protocol };
+    }
+
+    pub(crate) fn synced(
+        &mut self,
+        now: Instant,
+        token: Token,
+        response: SyncGroupResponse,
+        coordinator: &mut Coordinator,
+        config: &Config,
+        out: &mut Outbox,
+    ) -> Step {
+        let State::Syncing { token: awaited, term, protocol } = &self.state else { return Step::Continue };
+        if *awaited != token && !planted!(TakesOldSync) {
+            return Step::Continue;
+        }
+        let (term, protocol) = (*term, protocol.clone());
+        self.state = State::Joining { due: Due::Now };
+        match response.error_code {
+            ErrorCode::NONE => {}
+            ErrorCode::REBALANCE_IN_PROGRESS if planted!(SyncRefusedIsStable) => {
+                self.state = State::Stable;
+                return Step::Continue;
+            }
+            ErrorCode::REBALANCE_IN_PROGRESS => return Step::Continue,
+            ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE => {
+                coordinator.lost(now, term);
+                return Step::Continue;
+            }
+            code @ (ErrorCode::UNKNOWN_MEMBER_ID
+            | ErrorCode::ILLEGAL_GENERATION
+            | ErrorCode::FENCED_INSTANCE_ID) => {
+                return fenced(code, "SyncGroup was refused");
+            }
+            code if code.is_retriable() => {
+                self.state = State::Joining { due: Due::At(now + self.backoff.failed()) };
+                return Step::Continue;
+            }
+            code => return Step::Fatal(GroupError::code(code, refusal(code))),
+        }
+        let (kind, name) = (response.protocol_type.as_deref(), response.protocol_name.as_deref());
+        if kind.is_some_and(|kind| kind != PROTOCOL_TYPE) || name.is_some_and(|name| *name != *protocol) {
+            let what = "the coordinator answered SyncGroup with another protocol than it was asked with";
+            return Step::Fatal(GroupError::code(ErrorCode::INCONSISTENT_GROUP_PROTOCOL, what));
+        }
+        if self.leave.is_some() {
+            // Nothing new is begun; what this member had it may still commit.
+            self.state = State::Stable;
+            return Step::Continue;
+        }
+        let Some(assigned) = decode_assignment(&response.assignment) else {
+            self.reason = Some("the leader's assignment cannot be read".into());
+            self.state = State::Joining { due: Due::At(now + self.backoff.failed()) };
+            return Step::Continue;
+        };
+        self.adopt(now, assigned, config, out);
+        Step::Continue
+    }
+
+    /// Takes an assignment: what is new is ours at once, what is gone has to be given up first.
+    fn adopt(&mut self, now: Instant, assigned: BTreeSet<TopicPartition>, config: &Config, out: &mut Outbox) {
+        // A leader that worked with an older subscription of ours may have given us topics that we do not want any more: one that
+        // is parked by now, or that of the process whose static name this one took over.
+        let given = assigned.len();
+        let assigned: BTreeSet<_> =
+            assigned.into_iter().filter(|partition| self.subscription.contains(&partition.topic)).collect();
+        self.contest_at = (assigned.len() < given).then(|| now + self.contest.failed());
+        if self.contest_at.is_none() {
+            self.contest.succeeded();
+        }
+        self.hurried = false;
+        self.last = (assigned.clone(), Some(self.generation));
+        let revoked: BTreeSet<_> = self.owned.keys().filter(|p| !assigned.contains(*p)).cloned().collect();
+        self.epoch.0 += 1;
+        let added: Vec<_> = assigned.iter().filter(|p| !self.owned.contains_key(*p)).cloned().collect();
+        for partition in &added {
+            self.owned.insert(partition.clone(), self.epoch);
+        }
+        self.state = State::Stable;
+        out.event(Event::Assigned { epoch: self.epoch, added, all: assigned.into_iter().collect() });
+        if !revoked.is_empty() && !planted!(KeepsWhatGoesToOthers) {
+            // Only a cooperative member still owns something here; it tells the others by joining once more.
+            self.rejoin = None;
+            self.reason = Some("partitions were given up for another member".into());
+            self.revoke_then_join(now, revoked, config, out);
+        } else if self.subscription != self.joined && !planted!(ForgetsSubscription) {
+            self.rejoin = Some("the subscription changed".into());
+        }
+        self.check_watch();
+    }
+}
+
+fn millis(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}
+
+fn refusal(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::INCONSISTENT_GROUP_PROTOCOL => "the group's members share no assignor with this one",
+        ErrorCode::INVALID_SESSION_TIMEOUT => {
+            "the session timeout is outside the broker's group.min.session.timeout.ms and group.max.session.timeout.ms"
+        }
+        ErrorCode::GROUP_MAX_SIZE_REACHED => "the group is full",
+        ErrorCode::GROUP_AUTHORIZATION_FAILED => "the principal may not read with this group",
+        ErrorCode::INVALID_GROUP_ID => "the coordinator does not accept the group's name",
+        _ => "the coordinator refused this member",
+    }
+}

@@ -1,0 +1,475 @@
+//! The classic member: JoinGroup, SyncGroup, Heartbeat, LeaveGroup.
+
+mod heart;
+mod join;
+mod leader;
+mod leave;
+mod state;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kavka_wire::{ByteString, ErrorCode};
+
+use crate::api::{
+    CallError, CallTo, Config, Epoch, Event, GroupProtocol, Subscription, Token, TopicPartition,
+};
+use crate::assignor::RebalanceProtocol;
+use crate::backoff::Backoff;
+use crate::commits::{Identity, Ownership};
+use crate::coordinator::{Coordinator, Term};
+use crate::group::Outbox;
+use crate::membership::Step;
+use crate::planted::planted;
+use crate::{GroupError, GroupErrorKind, TopicMap};
+
+use heart::Heart;
+use leader::Watch;
+use state::{Due, State};
+
+/// How long an assignment of topics that are not wanted is put up with at most before it is joined against again.
+const CONTEST_PAUSE: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub(crate) struct Member {
+    state: State,
+    subscription: BTreeSet<Arc<str>>,
+    /// The subscription that the last JoinGroup carried.
+    joined: BTreeSet<Arc<str>>,
+    member_id: ByteString,
+    /// -1 outside of a generation.
+    generation: i32,
+    /// Partitions of this member, and since when.
+    owned: BTreeMap<TopicPartition, Epoch>,
+    epoch: Epoch,
+    /// Why to rejoin as soon as the state allows it.
+    rejoin: Option<Arc<str>>,
+    /// Where the last JoinGroup went, and when to ask whether that is still the coordinator if it stays parked.
+    parked: Option<(CallTo, Instant)>,
+    /// What the next JoinGroup gives as its reason.
+    reason: Option<Arc<str>>,
+    heart: Heart,
+    watch: Option<Watch>,
+    topics: Arc<TopicMap>,
+    protocol: RebalanceProtocol,
+    backoff: Backoff,
+    leave: Option<Arc<str>>,
+    /// When to join again because of topics that were assigned and are not wanted.
+    contest_at: Option<Instant>,
+    contest: Backoff,
+    /// Rejoined at once after a loss, and not been stable since.
+    hurried: bool,
+    /// What the last assignment gave and its generation, kept after it was given up or lost: the memory of sticky assignors.
+    last: (BTreeSet<TopicPartition>, Option<i32>),
+    /// The application was told that this protocol is the one.
+    announced: bool,
+}
+
+impl Member {
+    pub(crate) fn new(config: &Config) -> Self {
+        Member {
+            state: State::Idle,
+            subscription: BTreeSet::new(),
+            joined: BTreeSet::new(),
+            member_id: ByteString::new(),
+            generation: -1,
+            owned: BTreeMap::new(),
+            epoch: Epoch(0),
+            rejoin: None,
+            parked: None,
+            reason: None,
+            heart: Heart::default(),
+            watch: None,
+            topics: Arc::default(),
+            protocol: config.assignors.iter().map(|a| a.protocol()).min().unwrap_or(RebalanceProtocol::Eager),
+            backoff: Backoff::new(config.retry_backoff, config.retry_backoff_max, config.seed ^ 4),
+            leave: None,
+            contest_at: None,
+            contest: Backoff::new(config.retry_backoff, CONTEST_PAUSE, config.seed ^ 6),
+            hurried: false,
+            last: (BTreeSet::new(), None),
+            announced: false,
+        }
+    }
+
+    /// Tells the application, once, that this protocol is the one.
+    pub(crate) fn announce(&mut self, out: &mut Outbox) {
+        if !std::mem::replace(&mut self.announced, true) {
+            out.event(Event::Protocol(GroupProtocol::Classic));
+        }
+    }
+
+    /// Which partitions may be committed.
+    pub(crate) fn ownership(&self) -> Ownership<'_> {
+        match self.state {
+            State::Idle => Ownership::Everything,
+            _ => Ownership::Member(&self.owned),
+        }
+    }
+
+    /// As whom to commit; `None` while the coordinator would refuse it.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        match self.state {
+            State::Idle => Some(Identity::nobody()),
+            State::Assigning { .. } | State::Syncing { .. } => None,
+            _ if self.generation < 0 => None,
+            _ => Some(Identity { generation: self.generation, member_id: self.member_id.clone() }),
+        }
+    }
+
+    pub(crate) fn wants_coordinator(&self) -> bool {
+        !matches!(self.state, State::Idle | State::Suspended)
+    }
+
+    pub(crate) fn subscribe(
+        &mut self,
+        now: Instant,
+        subscription: Subscription,
+        config: &Config,
+        out: &mut Outbox,
+    ) -> Step {
+        let nothing = subscription.is_empty();
+        self.subscription = subscription.topics;
+        match self.state {
+            State::Idle if nothing => Step::Continue,
+            State::Idle => {
+                self.state = State::Joining { due: Due::Now };
+                Step::Continue
+            }
+            _ if nothing => self.leave("the consumer unsubscribed".into()),
+            _ if self.subscription != self.joined && !planted!(ForgetsSubscription) => {
+                self.rejoin(now, "the subscription changed".into(), config, out)
+            }
+            _ => Step::Continue,
+        }
+    }
+
+    pub(crate) fn rejoin(
+        &mut self,
+        now: Instant,
+        reason: Arc<str>,
+        config: &Config,
+        out: &mut Outbox,
+    ) -> Step {
+        match self.state {
+            State::Idle
+            | State::Joining { .. }
+            | State::Revoking { .. }
+            | State::Suspended
+            | State::Leaving { .. } => {}
+            // A subscription that changed while a JoinGroup was parked is only in the next one.
+            _ => self.rejoin = Some(reason.clone()),
+        }
+        if let State::Joining { due: Due::Sent(..) } = self.state {
+            self.rejoin = Some(reason);
+        }
+        self.begin_rejoin(now, config, out);
+        Step::Continue
+    }
+
+    /// The coordinator says that the group is about to rebalance.
+    pub(crate) fn rebalancing(&mut self, now: Instant, config: &Config, out: &mut Outbox) -> Step {
+        if matches!(self.state, State::Stable) {
+            self.rejoin = Some("the group is rebalancing".into());
+            self.begin_rejoin(now, config, out);
+        }
+        Step::Continue
+    }
+
+    /// Leaves the stable state for a rejoin that was asked for: what has to be given up first is given up first.
+    fn begin_rejoin(&mut self, now: Instant, config: &Config, out: &mut Outbox) {
+        if !matches!(self.state, State::Stable) || self.leave.is_some() {
+            return;
+        }
+        let Some(reason) = self.rejoin.take() else { return };
+        self.contest_at = None;
+        self.reason = Some(reason);
+        let wanted = |partition: &TopicPartition| self.subscription.contains(&partition.topic);
+        let partitions: BTreeSet<_> = match self.protocol {
+            _ if planted!(EagerJoinsWithPartitions) => BTreeSet::new(),
+            RebalanceProtocol::Eager => self.owned.keys().cloned().collect(),
+            RebalanceProtocol::Cooperative => self.owned.keys().filter(|p| !wanted(p)).cloned().collect(),
+        };
+        self.revoke_then_join(now, partitions, config, out);
+    }
+
+    fn revoke_then_join(
+        &mut self,
+        now: Instant,
+        partitions: BTreeSet<TopicPartition>,
+        config: &Config,
+        out: &mut Outbox,
+    ) {
+        if partitions.is_empty() {
+            self.state = State::Joining { due: Due::Now };
+            return;
+        }
+        self.epoch.0 += 1;
+        let deadline = now + config.rebalance_timeout;
+        let listed = partitions.iter().cloned().collect();
+        self.state = State::Revoking { epoch: self.epoch, partitions, deadline, released: false };
+        out.event(Event::Revoke { epoch: self.epoch, partitions: listed, deadline });
+    }
+
+    pub(crate) fn released(&mut self, answered: Epoch) -> Step {
+        if let State::Revoking { epoch, released, .. } = &mut self.state
+            && *epoch == answered
+        {
+            *released = true;
+        }
+        Step::Continue
+    }
+
+    /// Whether released partitions only wait for their commits.
+    pub(crate) fn draining(&self) -> bool {
+        matches!(self.state, State::Revoking { released: true, .. })
+    }
+
+    /// Gives released partitions away once nothing is left to commit for them, or their time is up.
+    pub(crate) fn give_away(&mut self, now: Instant, committing: impl Fn(&BTreeSet<TopicPartition>) -> bool) {
+        let State::Revoking { partitions, deadline, released, .. } = &self.state else { return };
+        if !(*released || planted!(JoinsBeforeRelease)) {
+            return;
+        }
+        if *deadline > now && committing(partitions) && !planted!(JoinsBeforeCommits) {
+            return;
+        }
+        for partition in partitions {
+            self.owned.remove(partition);
+        }
+        self.state = State::Joining { due: Due::Now };
+        if planted!(NoJoinAfterGivingUp) && self.protocol == RebalanceProtocol::Cooperative {
+            self.state = State::Stable;
+        }
+    }
+
+    /// A commit was refused because this is no member. What was said to an older identity is not about this one.
+    pub(crate) fn disowned(&mut self, identity: &Identity, code: ErrorCode) -> Step {
+        let current = identity.is_member()
+            && identity.generation == self.generation
+            && identity.member_id == self.member_id
+            && !matches!(self.state, State::Joining { .. } | State::Leaving { .. });
+        if !current { Step::Continue } else { fenced(code, "a commit was refused") }
+    }
+
+    /// The membership is gone: partitions are lost, nothing is committed, and the member joins anew.
+    pub(crate) fn lose(&mut self, now: Instant, error: GroupError, keep_member_id: bool, out: &mut Outbox) {
+        self.drop_partitions(&error, out);
+        self.generation = -1;
+        if !keep_member_id {
+            self.member_id = ByteString::new();
+        }
+        self.heart.stop();
+        self.watch = None;
+        self.rejoin = None;
+        self.reason = Some(error.what);
+        if !matches!(self.state, State::Idle | State::Over | State::Suspended | State::Leaving { .. }) {
+            // At once, but not again and again: not before the group was stable in between.
+            let again = std::mem::replace(&mut self.hurried, true);
+            let due = if again { Due::At(now + self.backoff.failed()) } else { Due::Now };
+            self.state = State::Joining { due };
+        }
+    }
+
+    /// The member cannot go on.
+    pub(crate) fn give_up(&mut self, error: &GroupError, out: &mut Outbox) {
+        self.drop_partitions(error, out);
+        self.heart.stop();
+        self.state = State::Over;
+    }
+
+    fn drop_partitions(&mut self, error: &GroupError, out: &mut Outbox) {
+        if self.owned.is_empty() || planted!(LosesNothing) {
+            return;
+        }
+        let mut owned = std::mem::take(&mut self.owned);
+        if let State::Revoking { partitions, released: true, .. } = &self.state {
+            // The application is done with these; only their commits were still waited for.
+            owned.retain(|partition, _| !partitions.contains(partition));
+        }
+        if owned.is_empty() {
+            return;
+        }
+        self.epoch.0 += 1;
+        let partitions = owned.into_keys().collect();
+        out.event(Event::Lost { partitions, error: error.clone() });
+    }
+
+    /// A call of the member's has no answer.
+    pub(crate) fn failed(
+        &mut self,
+        now: Instant,
+        token: Token,
+        error: CallError,
+        coordinator: &mut Coordinator,
+        config: &Config,
+    ) -> Step {
+        let term = match &self.state {
+            State::Joining { due: Due::Sent(awaited, term) } if *awaited == token => *term,
+            State::Syncing { token: awaited, term, .. } if *awaited == token => *term,
+            // It may have been carried out; if not, the session ends by itself.
+            State::Leaving { sent: Some((awaited, _)), then, .. } if *awaited == token => {
+                let then = *then;
+                return self.parted(then);
+            }
+            _ => {
+                return match self.heart.failed(now, token, config) {
+                    Some(term) => self.unreachable(now, term, error, coordinator),
+                    None => Step::Continue,
+                };
+            }
+        };
+        if matches!(self.state, State::Joining { .. }) && self.generation >= 0 {
+            // While it parked the JoinGroup the coordinator needed no heartbeat.
+            self.heart.alive(now, config);
+        }
+        self.state = State::Joining { due: Due::At(now + self.backoff.failed()) };
+        self.unreachable(now, term, error, coordinator)
+    }
+
+    fn unreachable(
+        &mut self,
+        now: Instant,
+        term: Term,
+        error: CallError,
+        coordinator: &mut Coordinator,
+    ) -> Step {
+        match error {
+            CallError::Unreachable(_) => {
+                coordinator.lost(now, term);
+                Step::Continue
+            }
+            CallError::Impossible(why) => Step::Fatal(GroupError::new(GroupErrorKind::Unsupported, why)),
+        }
+    }
+
+    /// What time alone has made due: an expired session, an assignment that waited long enough for metadata, a rejoin.
+    pub(crate) fn tick(&mut self, now: Instant, config: &Config, out: &mut Outbox) -> Step {
+        if self.heart.expired(now)
+            && !planted!(NoSessionEnd)
+            && !matches!(self.state, State::Joining { due: Due::Sent(..) })
+        {
+            let what =
+                format!("no heartbeat was answered for {:?}, the session timeout", config.session_timeout);
+            let error = GroupError::new(GroupErrorKind::Fenced, what);
+            return Step::Lost { error, keep_member_id: true };
+        }
+        if let State::Assigning { until, .. } = &self.state
+            && *until <= now
+        {
+            return self.assign(true, out);
+        }
+        if let State::Revoking { deadline, released: false, .. } = &self.state
+            && *deadline <= now
+            && self.leave.is_none()
+        {
+            let what = format!(
+                "partitions were not released within {:?}, the rebalance timeout",
+                config.rebalance_timeout
+            );
+            let error = GroupError::new(GroupErrorKind::Fenced, what);
+            return Step::Lost { error, keep_member_id: true };
+        }
+        if matches!(self.state, State::Stable) && self.contest_at.is_some_and(|at| at <= now) {
+            self.rejoin = Some("topics were assigned that are not subscribed".into());
+        }
+        self.begin_rejoin(now, config, out);
+        Step::Continue
+    }
+
+    /// Gives up what was parked at a coordinator that is not the one any more: it may never answer.
+    pub(crate) fn meet(&mut self, now: Instant, to: &CallTo, term: Term, config: &Config) {
+        if matches!(&self.state, State::Syncing { term: asked, .. } if *asked != term) {
+            self.state = State::Joining { due: Due::Now };
+        }
+        if matches!(self.state, State::Joining { due: Due::Sent(..) })
+            && self.parked.as_ref().is_some_and(|(asked, _)| asked != to)
+        {
+            // Another broker took over without the old one having said so. The old one needed no heartbeat meanwhile.
+            if self.generation >= 0 {
+                self.heart.alive(now, config);
+            }
+            self.state = State::Joining { due: Due::Now };
+        }
+    }
+
+    /// Sends what is due to the coordinator.
+    pub(crate) fn send(&mut self, now: Instant, to: &CallTo, term: Term, config: &Config, out: &mut Outbox) {
+        match &self.state {
+            State::Joining { due } if due.is_due(now) && self.leave.is_none() => {
+                self.parked = Some((to.clone(), now + config.doubt()));
+                self.send_join(to, term, config, out)
+            }
+            State::Assigning { ready: Some(_), .. } => self.send_sync(to, term, config, out),
+            _ => {}
+        }
+        if self.beats() {
+            let identity = Identity { generation: self.generation, member_id: self.member_id.clone() };
+            self.heart.send(now, &identity, to, term, config, out);
+        }
+    }
+
+    /// Whether to ask who the coordinator is now. A JoinGroup may be parked for the whole rebalance timeout, and no heartbeat shows
+    /// meanwhile whether the coordinator lives.
+    pub(crate) fn doubts(&mut self, now: Instant, config: &Config) -> bool {
+        if !matches!(self.state, State::Joining { due: Due::Sent(..) }) {
+            return false;
+        }
+        let due = self.parked.as_mut().filter(|(_, at)| *at <= now);
+        due.map(|(_, at)| *at = now + config.doubt()).is_some()
+    }
+
+    /// Whether the coordinator expects heartbeats: not while it parks a JoinGroup of ours.
+    fn beats(&self) -> bool {
+        let silent = planted!(SilentWhileRevoking) && matches!(self.state, State::Revoking { .. });
+        self.generation >= 0
+            && !silent
+            && matches!(
+                self.state,
+                State::Revoking { .. } | State::Assigning { .. } | State::Syncing { .. } | State::Stable
+            )
+    }
+
+    /// When [`send`](Self::send) has something to do.
+    pub(crate) fn next_send(&self) -> Option<Instant> {
+        let joining = match &self.state {
+            State::Joining { due: Due::At(at) } if self.leave.is_none() => Some(*at),
+            State::Leaving { sent: None, retry_at, .. } => *retry_at,
+            _ => None,
+        };
+        let beat = if self.beats() { self.heart.next_beat() } else { None };
+        joining.into_iter().chain(beat).min()
+    }
+
+    /// When [`tick`](Self::tick) has something to do.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let session = match self.state {
+            State::Joining { due: Due::Sent(..) } | State::Over => None,
+            _ => self.heart.deadline(),
+        };
+        let assigning = match &self.state {
+            State::Assigning { until, ready: None, .. } => Some(*until),
+            State::Revoking { deadline, .. } if self.leave.is_none() => Some(*deadline),
+            State::Leaving { until, .. } => Some(*until),
+            State::Joining { due: Due::Sent(..) } => self.parked.as_ref().map(|(_, at)| *at),
+            State::Stable if self.leave.is_none() => self.contest_at,
+            _ => None,
+        };
+        session.into_iter().chain(assigning).min()
+    }
+}
+
+/// The reaction to an error that says that this is not the member it takes itself for.
+fn fenced(code: ErrorCode, what: &str) -> Step {
+    let error = GroupError::code(code, what);
+    match code {
+        ErrorCode::FENCED_INSTANCE_ID => {
+            let what = "another member with this group.instance.id has taken its place";
+            Step::Fatal(GroupError { what: what.into(), ..error })
+        }
+        // The coordinator knows the member, but not in this generation.
+        ErrorCode::ILLEGAL_GENERATION => Step::Lost { error, keep_member_id: true },
+        _ => Step::Lost { error, keep_member_id: planted!(KeepsUnknownId) },
+    }
+}

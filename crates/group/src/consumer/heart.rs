@@ -1,0 +1,259 @@
+//! Heartbeats: what they say, and what their answers mean.
+
+use std::time::{Duration, Instant};
+
+use kavka_wire::messages::consumer_group_heartbeat::{Assignment, RequestTopicPartitions};
+use kavka_wire::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
+use kavka_wire::{ByteString, ErrorCode, Uuid};
+
+use super::Member;
+use super::refusal::refused;
+use super::state::{Beat, State};
+use crate::api::{CallError, CallLane, CallTo, Config, Event, GroupProtocol, Token, TopicPartition};
+use crate::coordinator::{Coordinator, Term};
+use crate::group::Outbox;
+use crate::membership::Step;
+use crate::planted::planted;
+use crate::requests::GroupRequest;
+use crate::{GroupError, GroupErrorKind};
+
+/// A coordinator's wish for more heartbeats than this is not granted.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+
+impl Member {
+    /// Whether a heartbeat has something to say that should not wait.
+    pub(super) fn has_news(&self) -> bool {
+        self.ack || self.known.as_ref() != Some(&self.subscription)
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        let waits = self.beat.is_some() && !planted!(ManyBeats);
+        if waits || self.hold.is_some_and(|hold| hold > now) {
+            return false;
+        }
+        match self.state {
+            State::Joining => self.leave.is_none(),
+            State::Member { .. } => self.has_news() || self.next.is_none_or(|next| next <= now),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn send(&mut self, now: Instant, to: &CallTo, term: Term, config: &Config, out: &mut Outbox) {
+        if !self.is_due(now) {
+            return;
+        }
+        let joins = matches!(self.state, State::Joining);
+        let again = self.present;
+        let request = self.heartbeat(config);
+        self.pattern_told |= self.subscription.regex.is_some();
+        (self.ack, self.hold, self.present) = (false, None, true);
+        self.next = Some(now + self.interval);
+        // An answer after the session has ended is worth nothing.
+        let timeout = config.request_timeout.min(config.session_timeout);
+        let request = GroupRequest::ConsumerGroupHeartbeat(request);
+        let token = out.call(to.clone(), CallLane::Group, request, i16::MAX, timeout);
+        self.beat = Some(Beat { token, term, sent: now, joins, again, tells: self.subscription.clone() });
+    }
+
+    /// What changed since the last answer; everything, if it is not certain what the coordinator knows.
+    fn heartbeat(&self, config: &Config) -> ConsumerGroupHeartbeatRequest {
+        let known = self.known.as_ref();
+        let full = known.is_none();
+        let mut request = ConsumerGroupHeartbeatRequest {
+            group_id: (&*config.group_id).into(),
+            member_id: self.name.id.clone(),
+            member_epoch: self.name.epoch,
+            instance_id: config.instance_id.as_deref().map(Into::into),
+            ..Default::default()
+        };
+        if full {
+            request.rack_id = config.rack.as_deref().filter(|rack| !rack.is_empty()).map(Into::into);
+            request.rebalance_timeout_ms = millis(config.rebalance_timeout);
+            request.server_assignor = config.server_assignor.as_deref().map(Into::into);
+        }
+        if known.is_none_or(|known| known.topics != self.subscription.topics) {
+            let names = self.subscription.topics.iter().map(|topic| (&**topic).into());
+            request.subscribed_topic_names = Some(names.collect());
+        }
+        if known.is_none_or(|known| known.regex != self.subscription.regex) {
+            let none = self.pattern_told.then(ByteString::new);
+            request.subscribed_topic_regex = self.subscription.regex.as_deref().map(Into::into).or(none);
+        }
+        if full || (self.ack && !planted!(NeverReports)) {
+            let topic = |(topic_id, partitions): (Uuid, std::collections::BTreeSet<i32>)| {
+                let partitions = partitions.into_iter().collect();
+                RequestTopicPartitions { topic_id, partitions, ..Default::default() }
+            };
+            let owned = self.by_id(self.owned.keys().filter(|partition| !self.omits(partition)));
+            request.topic_partitions = Some(owned.into_iter().map(topic).collect());
+        }
+        request
+    }
+
+    /// What is being given up is owned until it is.
+    fn omits(&self, partition: &TopicPartition) -> bool {
+        planted!(FullHeartbeatOmitsRevoking)
+            && matches!(&self.state, State::Member { revoking: Some(r) } if r.partitions.contains(partition))
+    }
+
+    pub(crate) fn beat(
+        &mut self,
+        now: Instant,
+        token: Token,
+        response: ConsumerGroupHeartbeatResponse,
+        coordinator: &mut Coordinator,
+        config: &Config,
+        out: &mut Outbox,
+    ) -> Step {
+        if self.awaits_leave(token) {
+            return self.left(now, &response, coordinator);
+        }
+        let Some(beat) = self.beat.take_if(|beat| beat.token == token) else { return Step::Continue };
+        if !matches!(self.state, State::Joining | State::Member { .. }) {
+            return Step::Continue;
+        }
+        if response.error_code == ErrorCode::NONE {
+            return self.answered(now, beat, response, coordinator, config, out);
+        }
+        self.failure(now);
+        let error = refused(response.error_code, response.error_message.as_deref());
+        match response.error_code {
+            ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE => {
+                coordinator.lost(now, beat.term);
+                // The lookup waits as long as is needed.
+                self.hold = None;
+                Step::Continue
+            }
+            ErrorCode::FENCED_MEMBER_EPOCH | ErrorCode::UNKNOWN_MEMBER_ID if planted!(GoesOnFenced) => {
+                Step::Continue
+            }
+            ErrorCode::FENCED_MEMBER_EPOCH | ErrorCode::UNKNOWN_MEMBER_ID => {
+                Step::Lost { error, keep_member_id: true }
+            }
+            ErrorCode::TOPIC_AUTHORIZATION_FAILED => {
+                // Refused before the group's coordinator saw it: the session is not kept alive by this.
+                out.event(Event::Refused(error));
+                Step::Continue
+            }
+            // It may be this member's own name, from a join whose answer was lost or a session that the coordinator still counts.
+            ErrorCode::UNRELEASED_INSTANCE_ID if beat.joins && beat.again && !self.freed => {
+                self.free(now, config);
+                Step::Continue
+            }
+            ErrorCode::UNSUPPORTED_VERSION => self.unsupported(error, config),
+            ErrorCode::GROUP_ID_NOT_FOUND if self.leave.is_some() => Step::Continue,
+            code if code.is_retriable() => Step::Continue,
+            _ => Step::Fatal(error),
+        }
+    }
+
+    fn answered(
+        &mut self,
+        now: Instant,
+        beat: Beat,
+        response: ConsumerGroupHeartbeatResponse,
+        coordinator: &mut Coordinator,
+        config: &Config,
+        out: &mut Outbox,
+    ) -> Step {
+        if beat.joins && response.member_epoch <= 0 {
+            let what = format!(
+                "the coordinator let this member join with the epoch {}, which is none",
+                response.member_epoch
+            );
+            return Step::Fatal(GroupError::new(GroupErrorKind::Protocol, what));
+        }
+        coordinator.works();
+        self.backoff.succeeded();
+        // An older epoch, as of a coordinator that took over with an older view, would only fence this member.
+        self.name.epoch = self.name.epoch.max(response.member_epoch);
+        self.known = Some(beat.tells);
+        self.hold = None;
+        self.set_interval(beat.sent, response.heartbeat_interval_ms, config);
+        self.alive(beat.sent, config);
+        if beat.joins {
+            if let Some(id) = response.member_id.filter(|id| !id.is_empty()) {
+                self.name.id = ByteString::from(&*id);
+            }
+            self.state = State::Member { revoking: None };
+            self.freed = false;
+            if !std::mem::replace(&mut self.accepted, true) {
+                out.event(Event::Protocol(GroupProtocol::Consumer));
+            }
+        } else {
+            self.hurried = false;
+        }
+        let ignored =
+            |assigned: &Assignment| planted!(EmptyIsNoAssignment) && assigned.topic_partitions.is_empty();
+        if let Some(assignment) = response.assignment.as_ref().filter(|assigned| !ignored(assigned)) {
+            self.aim(beat.sent, assignment);
+        }
+        self.reconcile(now, config, out);
+        Step::Continue
+    }
+
+    /// The coordinator's interval, as far as it makes sense: several heartbeats have to fit into a session.
+    fn set_interval(&mut self, sent: Instant, millis: i32, config: &Config) {
+        let told = u64::try_from(millis).ok().filter(|millis| *millis > 0).map(Duration::from_millis);
+        let most = (config.session_timeout / 3).max(SHORTEST_INTERVAL);
+        self.interval = told.unwrap_or(config.heartbeat_interval).clamp(SHORTEST_INTERVAL, most);
+        self.next = Some(sent + self.interval);
+    }
+
+    fn alive(&mut self, seen: Instant, config: &Config) {
+        let deadline = seen + config.session_timeout;
+        self.deadline = Some(self.deadline.map_or(deadline, |known| known.max(deadline)));
+    }
+
+    /// After a heartbeat that failed it is not certain what the coordinator knows: the next one says everything, and not at once.
+    fn failure(&mut self, now: Instant) {
+        if !planted!(NoFullHeartbeat) {
+            self.known = None;
+        }
+        self.hold = Some(now + self.backoff.failed());
+    }
+
+    /// A call of the member's has no answer.
+    pub(crate) fn failed(
+        &mut self,
+        now: Instant,
+        token: Token,
+        error: CallError,
+        coordinator: &mut Coordinator,
+        config: &Config,
+    ) -> Step {
+        if self.awaits_leave(token) {
+            return self.leave_unanswered(now, error, coordinator);
+        }
+        let Some(beat) = self.beat.take_if(|beat| beat.token == token) else { return Step::Continue };
+        if matches!(error, CallError::Unreachable(_)) {
+            coordinator.lost(now, beat.term);
+        }
+        if !matches!(self.state, State::Joining | State::Member { .. }) {
+            return Step::Continue;
+        }
+        self.failure(now);
+        match error {
+            CallError::Unreachable(_) => Step::Continue,
+            CallError::Impossible(why) => {
+                self.unsupported(GroupError::new(GroupErrorKind::Unsupported, why), config)
+            }
+        }
+    }
+
+    /// The coordinator has no consumer protocol. Before it ever had this member, that only means to take the other one.
+    fn unsupported(&self, error: GroupError, config: &Config) -> Step {
+        if config.protocol == GroupProtocol::Auto && !self.accepted {
+            return Step::FallBack;
+        }
+        let what = format!(
+            "the coordinator does not take part in the consumer group protocol (KIP-848, Kafka 4.0): {}",
+            error.what
+        );
+        Step::Fatal(GroupError { what: what.into(), kind: GroupErrorKind::Unsupported, ..error })
+    }
+}
+
+fn millis(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}

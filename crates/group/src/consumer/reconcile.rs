@@ -1,0 +1,154 @@
+//! From what is owned to what the coordinator wants: give up first, then take.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use kavka_wire::Uuid;
+use kavka_wire::messages::consumer_group_heartbeat::Assignment;
+
+use super::Member;
+use super::state::{IdPartition, Revocation, State, Target};
+use crate::TopicMap;
+use crate::api::{Config, Epoch, Event, TopicPartition};
+use crate::group::Outbox;
+use crate::membership::Step;
+use crate::planted::planted;
+
+impl Member {
+    /// Takes over what an answer assigns. `since` is when its request was sent: the coordinator's time for the revocation runs from
+    /// a moment after that.
+    pub(super) fn aim(&mut self, since: Instant, assignment: &Assignment) {
+        let valid = |partition: &IdPartition| partition.1 >= 0 && !partition.0.is_zero();
+        let of_topic = assignment.topic_partitions.iter().flat_map(|topic| {
+            let id = topic.topic_id;
+            topic.partitions.iter().map(move |partition| (id, *partition))
+        });
+        let partitions: BTreeSet<IdPartition> = of_topic.filter(valid).collect();
+        if self.target.since.is_some() && partitions == self.target.partitions {
+            return;
+        }
+        self.target = Target { partitions, since: Some(since), ..Target::default() };
+        self.unsettled = true;
+    }
+
+    pub(crate) fn metadata(
+        &mut self,
+        now: Instant,
+        topics: Arc<TopicMap>,
+        config: &Config,
+        out: &mut Outbox,
+    ) -> Step {
+        self.topics = topics;
+        self.reconcile(now, config, out);
+        Step::Continue
+    }
+
+    /// Does the next part of the way to the target, unless one is under way.
+    pub(super) fn reconcile(&mut self, now: Instant, config: &Config, out: &mut Outbox) {
+        self.resolve(now, out);
+        let State::Member { revoking: None } = &self.state else { return };
+        let Some(since) = self.target.since.filter(|_| self.leave.is_none()) else { return };
+        let wanted = |partition: &TopicPartition| {
+            let id = self.ids.get(&partition.topic);
+            id.is_some_and(|id| self.target.partitions.contains(&(*id, partition.partition)))
+        };
+        let gone: BTreeSet<_> = self.owned.keys().filter(|partition| !wanted(partition)).cloned().collect();
+        if gone.is_empty() || planted!(TakesBeforeGivingUp) {
+            return self.take(out);
+        }
+        self.epoch.0 += 1;
+        let deadline = since + config.rebalance_timeout;
+        let partitions = gone.iter().cloned().collect();
+        out.event(Event::Revoke { epoch: self.epoch, partitions, deadline });
+        let revocation = Revocation { epoch: self.epoch, partitions: gone, deadline, released: false };
+        self.state = State::Member { revoking: Some(revocation) };
+    }
+
+    /// Takes what is assigned and known by name; the rest follows when it is.
+    fn take(&mut self, out: &mut Outbox) {
+        let mut added = Vec::new();
+        for (id, partition) in &self.target.partitions {
+            let Some(topic) = self.name_of(*id) else { continue };
+            // Of a topic that was created anew nothing is taken before the old one is given up.
+            if self.ids.get(topic).is_some_and(|known| known != id) {
+                continue;
+            }
+            let partition = TopicPartition { topic: topic.clone(), partition: *partition };
+            if !self.owned.contains_key(&partition) {
+                added.push((partition, *id));
+            }
+        }
+        if added.is_empty() && !self.unsettled {
+            return;
+        }
+        // A member that has nothing and gets nothing has told so by joining.
+        let news = self.announced || !self.target.partitions.is_empty();
+        self.ack |= news;
+        (self.unsettled, self.announced) = (false, true);
+        self.epoch.0 += 1;
+        for (partition, id) in &added {
+            self.ids.insert(partition.topic.clone(), *id);
+            self.owned.insert(partition.clone(), self.epoch);
+        }
+        let added = added.into_iter().map(|(partition, _)| partition).collect();
+        let all = self.owned.keys().cloned().collect();
+        out.event(Event::Assigned { epoch: self.epoch, added, all });
+    }
+
+    fn name_of(&self, id: Uuid) -> Option<&Arc<str>> {
+        let own = || self.ids.iter().find(|(_, known)| **known == id).map(|(topic, _)| topic);
+        self.topics.name(id).or_else(own)
+    }
+
+    /// Asks for the names of topics that are assigned and not known, again and again, as a new topic takes a while to be known
+    /// everywhere.
+    pub(super) fn resolve(&mut self, now: Instant, out: &mut Outbox) {
+        if !matches!(self.state, State::Member { .. }) || self.leave.is_some() {
+            return;
+        }
+        let ids: BTreeSet<Uuid> = self.target.partitions.iter().map(|(id, _)| *id).collect();
+        let ids: BTreeSet<Uuid> = ids.into_iter().filter(|id| self.name_of(*id).is_none()).collect();
+        if ids.is_empty() {
+            self.asking.succeeded();
+            self.target.ask_at = None;
+        } else if self.target.ask_at.is_none_or(|at| at <= now) || !ids.is_subset(&self.target.unresolved) {
+            self.target.ask_at = Some(now + self.asking.failed()).filter(|_| !planted!(AsksOnce));
+            out.event(Event::WantTopicIds { ids: ids.clone() });
+        }
+        self.target.unresolved = ids;
+    }
+
+    pub(crate) fn released(&mut self, answered: Epoch) -> Step {
+        if let State::Member { revoking: Some(Revocation { epoch, released, .. }) } = &mut self.state
+            && *epoch == answered
+        {
+            *released = true;
+        }
+        Step::Continue
+    }
+
+    /// Gives released partitions away once nothing is left to commit for them, or their time is up. Only then are they reported as
+    /// given up.
+    pub(crate) fn give_away(
+        &mut self,
+        now: Instant,
+        committing: impl Fn(&BTreeSet<TopicPartition>) -> bool,
+        config: &Config,
+        out: &mut Outbox,
+    ) {
+        let State::Member { revoking: Some(revocation) } = &self.state else { return };
+        let Revocation { partitions, deadline, released, .. } = revocation;
+        let released = *released || planted!(ReportsBeforeRelease);
+        let committing = |partitions| committing(partitions) && !planted!(ReportsBeforeCommits);
+        if !released || (*deadline > now && committing(partitions)) {
+            return;
+        }
+        self.owned.retain(|partition, _| !partitions.contains(partition));
+        let left: BTreeSet<&Arc<str>> = self.owned.keys().map(|partition| &partition.topic).collect();
+        self.ids.retain(|topic, _| left.contains(topic));
+        self.state = State::Member { revoking: None };
+        (self.ack, self.unsettled) = (true, true);
+        self.reconcile(now, config, out);
+    }
+}

@@ -1,0 +1,20 @@
+//! Members of a group against a model of the coordinator, under seeded faults: first safety, then liveness.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
+
+mod app;
+mod assign;
+mod bugs;
+mod check;
+mod classic;
+mod cluster;
+mod consumer;
+mod coordinator;
+mod faults;
+mod net;
+mod plan;
+mod replies;
+mod rng;
+mod runs;
+mod watch;
+mod world;
