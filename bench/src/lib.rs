@@ -4,6 +4,7 @@
 //! rounds, and prints medians and ratios.
 
 pub mod counting;
+pub mod group;
 
 use std::time::Instant;
 
