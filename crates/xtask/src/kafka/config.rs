@@ -153,6 +153,8 @@ impl Plan {
             ("group.min.session.timeout.ms", "1000".to_owned()),
             ("group.consumer.min.session.timeout.ms", "1000".to_owned()),
             ("group.consumer.min.heartbeat.interval.ms", "200".to_owned()),
+            ("group.consumer.session.timeout.ms", "6000".to_owned()),
+            ("group.consumer.heartbeat.interval.ms", "500".to_owned()),
             ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "1000".to_owned()),
         ];
         if self.is_before_4() {

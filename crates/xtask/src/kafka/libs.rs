@@ -73,6 +73,15 @@ impl Libs {
         self.compiled(&root.join("crates/xtask/java/Interop.java"), "Interop")
     }
 
+    /// The class path of the Java members; none before Kafka 4.1, whose client cannot end without leaving its group.
+    pub(crate) fn members_classpath(&self, root: &Path, version: &str) -> Result<Option<String>, String> {
+        let mut numbers = version.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+        if (numbers.next(), numbers.next()) < (Some(4), Some(1)) {
+            return Ok(None);
+        }
+        self.compiled(&root.join("crates/xtask/java/Members.java"), "Members").map(Some)
+    }
+
     /// Runs the Java peer with this process's standard input and output.
     pub(crate) fn run_interop(&self, root: &Path, args: &[String]) -> Result<(), String> {
         let classpath = self.interop_classpath(root)?;

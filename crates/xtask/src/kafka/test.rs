@@ -14,6 +14,9 @@
 //! | `KAVKA_XTASK` | a program: `$KAVKA_XTASK kafka kill 2`, `restart 2`, `stop 2`, `pause 2`, `cont 2` |
 //! | `KAVKA_TEST_LIBS` | the folder of Kafka's jars |
 //! | `KAVKA_TEST_JAVA_CLASSPATH` | for Java peers: `java -cp $KAVKA_TEST_JAVA_CLASSPATH Interop consume …` |
+//! | `KAVKA_TEST_JAVA_MEMBERS_CLASSPATH` | the same for `Members`, many members of groups in one JVM; not before Kafka 4.1 |
+//!
+//! `KAVKA_TEST_SECONDS` in the caller's environment says how long groups are tormented, instead of 30 s each.
 
 use std::ffi::OsString;
 use std::net::TcpListener;
@@ -37,12 +40,15 @@ pub(super) fn run(root: &Path, target: &Path, mut options: Options) -> Result<()
     options.port = Some(port);
     let plan = options.plan()?;
     let libs = Libs::new(target, &plan.version)?;
-    let classpath = libs.interop_classpath(root)?;
+    let mut java = vec![("KAVKA_TEST_JAVA_CLASSPATH", libs.interop_classpath(root)?)];
+    java.extend(
+        libs.members_classpath(root, &plan.version)?.map(|path| ("KAVKA_TEST_JAVA_MEMBERS_CLASSPATH", path)),
+    );
     let owner = std::process::id();
-    let security = security(target, &plan)?;
+    let more = [java, security(target, &plan)?].concat();
     let cluster = Cluster::start(target, cluster::dir(target, port), plan, Some(owner))?;
     println!("Kafka {} on {}", cluster.version(), cluster.bootstrap());
-    let tested = run_tests(root, &cluster, &libs, &classpath, security, &options);
+    let tested = run_tests(root, &cluster, &libs, more, &options);
     let stopped = cluster.stop();
     tested.and(stopped)
 }
@@ -51,8 +57,7 @@ fn run_tests(
     root: &Path,
     cluster: &Cluster,
     libs: &Libs,
-    classpath: &str,
-    security: Vec<(&str, String)>,
+    more: Vec<(&'static str, String)>,
     options: &Options,
 ) -> Result<(), String> {
     let xtask = std::env::current_exe().map_err(|e| format!("this program's path: {e}"))?;
@@ -61,11 +66,10 @@ fn run_tests(
         ("KAVKA_TEST_KAFKA_VERSION", cluster.version().into()),
         (DIR_VARIABLE, cluster.directory().into()),
         ("KAVKA_TEST_LIBS", libs.jars().into()),
-        ("KAVKA_TEST_JAVA_CLASSPATH", classpath.into()),
         ("KAVKA_XTASK", xtask.into()),
     ]
     .into_iter()
-    .chain(security.into_iter().map(|(name, value)| (name, value.into())))
+    .chain(more.into_iter().map(|(name, value)| (name, value.into())))
     .collect();
     let suite = |package: &str, arguments: &[String]| {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
