@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod assignors;
 mod codegen;
 mod kafka;
 mod specs;
@@ -25,6 +26,11 @@ const TASKS: &[(&str, Task, &str)] = &[
         vectors::run,
         "has Kafka's Java classes write protocol-specs/vectors/; --check only compares",
     ),
+    (
+        "assignors",
+        assignors::run,
+        "compares our assignors with Kafka's on random groups; --write writes cases for the tests",
+    ),
     ("kafka", kafka::run, "starts, breaks and stops a real Kafka, and runs the tests against one"),
 ];
 
@@ -46,6 +52,6 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> String {
-    let lines = TASKS.iter().map(|(task, _, what)| format!("\n  {task:<9}{what}"));
+    let lines = TASKS.iter().map(|(task, _, what)| format!("\n  {task:<11}{what}"));
     format!("usage: cargo xtask TASK [ARG ...]{}", lines.collect::<String>())
 }
