@@ -21,6 +21,7 @@ pub mod fuzz;
 mod group;
 mod ids;
 mod membership;
+mod pace;
 #[doc(hidden)]
 pub mod planted;
 mod requests;

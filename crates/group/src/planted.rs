@@ -50,6 +50,8 @@ pub enum Bug {
     ReportsBeforeCommits,
     /// Consumer: what is new is taken before what is gone was given up.
     TakesBeforeGivingUp,
+    /// Consumer: partitions are taken while a report that lacks them is on its way.
+    TakesDuringReport,
     /// Consumer: what is owned is never told after a change.
     NeverReports,
     /// Consumer: after a failure only what is new is told.
@@ -127,7 +129,7 @@ mod switch {
 
     impl Bug {
         /// All of them.
-        pub const ALL: [Bug; 50] = {
+        pub const ALL: [Bug; 51] = {
             use Bug::*;
             [
                 EagerJoinsWithPartitions,
@@ -153,6 +155,7 @@ mod switch {
                 ReportsBeforeRelease,
                 ReportsBeforeCommits,
                 TakesBeforeGivingUp,
+                TakesDuringReport,
                 NeverReports,
                 NoFullHeartbeat,
                 FullHeartbeatOmitsRevoking,

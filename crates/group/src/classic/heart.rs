@@ -8,16 +8,19 @@ use kavka_wire::messages::{HeartbeatRequest, HeartbeatResponse};
 use super::{Member, fenced};
 use crate::GroupError;
 use crate::api::{CallLane, CallTo, Config, Token};
+use crate::assignor::RebalanceProtocol;
 use crate::commits::Identity;
 use crate::coordinator::{Coordinator, Term};
 use crate::group::Outbox;
 use crate::membership::Step;
+use crate::pace::Pace;
 use crate::planted::planted;
 use crate::requests::GroupRequest;
 
 #[derive(Debug, Default)]
 pub(super) struct Heart {
     next: Option<Instant>,
+    pace: Pace,
     in_flight: Option<Beat>,
     /// When the coordinator may give this member up: counted from the sending of the last request that it answered, so never later
     /// than the coordinator's own clock.
@@ -39,10 +42,15 @@ impl Heart {
         self.deadline = Some(self.deadline.map_or(deadline, |known| known.max(deadline)));
     }
 
-    /// Beats from now on.
-    pub(super) fn start(&mut self, now: Instant, config: &Config) {
+    /// Beats from now on. Where members give up partitions only after they know who gets them, another rebalance follows at once, and a
+    /// heartbeat is how the others hear of it.
+    pub(super) fn start(&mut self, now: Instant, protocol: RebalanceProtocol, config: &Config) {
+        match protocol {
+            RebalanceProtocol::Eager => self.pace.calm(),
+            RebalanceProtocol::Cooperative => self.pace.hurry(now + config.heartbeat_interval),
+        }
         self.deadline = Some(now + config.session_timeout);
-        self.next = Some(now + config.heartbeat_interval);
+        self.next = Some(now + self.pace.wait(now, config.heartbeat_interval));
         if !planted!(OldGenerationEndsNew) {
             self.in_flight = None;
         }
@@ -88,7 +96,8 @@ impl Heart {
         let token =
             out.call(to.clone(), CallLane::Group, GroupRequest::Heartbeat(request), i16::MAX, timeout);
         self.in_flight = Some(Beat { token, term, sent: now, generation: identity.generation });
-        self.next = Some(now + config.heartbeat_interval);
+        self.pace.beat(config.heartbeat_interval);
+        self.next = Some(now + self.pace.wait(now, config.heartbeat_interval));
     }
 
     /// A heartbeat has no answer; tells of which coordinator.

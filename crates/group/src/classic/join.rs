@@ -110,7 +110,7 @@ impl Member {
         self.generation = response.generation_id;
         self.reason = None;
         self.watch = None;
-        self.heart.start(now, config);
+        self.heart.start(now, self.protocol, config);
         self.announce(out);
         if response.protocol_type.as_deref().is_some_and(|kind| kind != PROTOCOL_TYPE) {
             let what = "the group is not one of consumers";

@@ -47,12 +47,15 @@ impl Member {
         let request = self.heartbeat(config);
         self.pattern_told |= self.subscription.regex.is_some();
         (self.ack, self.hold, self.present) = (false, None, true);
-        self.next = Some(now + self.interval);
+        self.pace.beat(self.interval);
+        self.next = Some(now + self.pace.wait(now, self.interval));
         // An answer after the session has ended is worth nothing.
         let timeout = config.request_timeout.min(config.session_timeout);
+        let reports = request.topic_partitions.is_some();
         let request = GroupRequest::ConsumerGroupHeartbeat(request);
         let token = out.call(to.clone(), CallLane::Group, request, i16::MAX, timeout);
-        self.beat = Some(Beat { token, term, sent: now, joins, again, tells: self.subscription.clone() });
+        let tells = self.subscription.clone();
+        self.beat = Some(Beat { token, term, sent: now, joins, again, reports, tells });
     }
 
     /// What changed since the last answer; everything, if it is not certain what the coordinator knows.
@@ -169,7 +172,13 @@ impl Member {
         self.name.epoch = self.name.epoch.max(response.member_epoch);
         self.known = Some(beat.tells);
         self.hold = None;
-        self.set_interval(beat.sent, response.heartbeat_interval_ms, config);
+        self.set_interval(response.heartbeat_interval_ms, config);
+        let empty = response.assignment.as_ref().is_none_or(|assigned| assigned.topic_partitions.is_empty());
+        if beat.joins && empty {
+            // Others have to hear of it and give something up first: no later than at their next heartbeat.
+            self.pace.hurry(beat.sent + 2 * self.interval);
+        }
+        self.next = Some(beat.sent + self.pace.wait(beat.sent, self.interval));
         self.alive(beat.sent, config);
         if beat.joins {
             if let Some(id) = response.member_id.filter(|id| !id.is_empty()) {
@@ -193,11 +202,10 @@ impl Member {
     }
 
     /// The coordinator's interval, as far as it makes sense: several heartbeats have to fit into a session.
-    fn set_interval(&mut self, sent: Instant, millis: i32, config: &Config) {
+    fn set_interval(&mut self, millis: i32, config: &Config) {
         let told = u64::try_from(millis).ok().filter(|millis| *millis > 0).map(Duration::from_millis);
         let most = (config.session_timeout / 3).max(SHORTEST_INTERVAL);
         self.interval = told.unwrap_or(config.heartbeat_interval).clamp(SHORTEST_INTERVAL, most);
-        self.next = Some(sent + self.interval);
     }
 
     fn alive(&mut self, seen: Instant, config: &Config) {

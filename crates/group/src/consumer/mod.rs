@@ -18,6 +18,7 @@ use crate::backoff::Backoff;
 use crate::commits::{Identity, Ownership};
 use crate::group::Outbox;
 use crate::membership::Step;
+use crate::pace::Pace;
 use crate::planted::planted;
 use crate::{GroupError, GroupErrorKind, TopicMap};
 
@@ -50,6 +51,7 @@ pub(crate) struct Member {
     /// When the next heartbeat is due if there is no news.
     next: Option<Instant>,
     interval: Duration,
+    pace: Pace,
     /// When the coordinator may give this member up: counted from the sending of the last heartbeat that it answered.
     deadline: Option<Instant>,
     topics: Arc<TopicMap>,
@@ -87,6 +89,7 @@ impl Member {
             hold: None,
             next: None,
             interval: config.heartbeat_interval,
+            pace: Pace::default(),
             deadline: None,
             topics: Arc::default(),
             backoff: backoff(4),
@@ -207,6 +210,7 @@ impl Member {
         }
         (self.unsettled, self.announced, self.ack) = (false, false, false);
         (self.known, self.hold, self.next, self.deadline) = (None, None, None, None);
+        self.pace.calm();
         if !planted!(JoinsWithOldEpoch) {
             self.name.epoch = 0;
         }

@@ -65,8 +65,18 @@ impl Member {
         self.state = State::Member { revoking: Some(revocation) };
     }
 
+    /// The coordinator may act on a report of what is owned that it has not answered, and give to others what the report lacks: nothing
+    /// is added to it meanwhile.
+    fn may_take(&self) -> bool {
+        let reported = self.known.is_some() && self.beat.as_ref().is_none_or(|beat| !beat.reports);
+        reported || planted!(TakesDuringReport)
+    }
+
     /// Takes what is assigned and known by name; the rest follows when it is.
     fn take(&mut self, out: &mut Outbox) {
+        if !self.may_take() {
+            return;
+        }
         let mut added = Vec::new();
         for (id, partition) in &self.target.partitions {
             let Some(topic) = self.name_of(*id) else { continue };

@@ -70,6 +70,8 @@ pub(super) struct Beat {
     pub(super) joins: bool,
     /// The coordinator may have known the member before.
     pub(super) again: bool,
+    /// It says what is owned.
+    pub(super) reports: bool,
     /// The subscription that the coordinator knows once it has answered.
     pub(super) tells: Subscription,
 }

@@ -196,6 +196,7 @@ fn heartbeats_keep_the_coordinators_interval_and_come_one_at_a_time() {
 fn an_interval_that_makes_no_sense_is_not_followed() {
     for (told, waits) in [(0, 3_000), (-7, 3_000), (i32::MAX, 15_000), (1, 10)] {
         let mut rig = joining(|_| {});
+        rig.beat(ok(1, target(&[("t", &[0])])));
         rig.beat(GroupReply::ConsumerGroupHeartbeat(ConsumerGroupHeartbeatResponse {
             member_epoch: 1,
             heartbeat_interval_ms: told,
@@ -206,6 +207,34 @@ fn an_interval_that_makes_no_sense_is_not_followed() {
         rig.pass(ms(1));
         assert!(rig.beats_now(), "{told}");
     }
+}
+
+#[test]
+fn a_member_that_joins_without_partitions_asks_for_them_soon_and_not_for_ever() {
+    let mut rig = joining(|_| {});
+    rig.beat(ok(1, target(&[])));
+    let mut waits = Vec::new();
+    while waits.last() != Some(&5_000) {
+        let mut waited = 0;
+        while !rig.beats_now() {
+            rig.pass(ms(50));
+            waited += 50;
+        }
+        let call = rig.expect("ConsumerGroupHeartbeat");
+        rig.reply(&call, ok(1, None));
+        waits.push(waited);
+    }
+    assert_eq!(waits[..6], [50, 100, 200, 400, 500, 500]);
+    assert!((20..26).contains(&waits.len()), "two intervals, ten beats in each: {waits:?}");
+}
+
+#[test]
+fn a_member_that_joins_and_gets_partitions_has_no_reason_to_hurry() {
+    let mut rig = joining(|_| {});
+    rig.beat(ok(1, target(&[("t", &[0])])));
+    rig.beat(ok(1, None));
+    rig.pass(ms(4_900));
+    assert!(!rig.beats_now());
 }
 
 #[test]
@@ -268,9 +297,9 @@ fn one_reconciliation_at_a_time() {
     let ack = rig.expect("ConsumerGroupHeartbeat");
     assert_eq!(owned(&ack), Some(vec![(id("t"), vec![1, 2])]), "the first one is reported before the second");
     assert_eq!(release(&mut rig), parts("t", &[1]));
-    assert_eq!(rig.assigned(), Some((parts("t", &[5]), parts("t", &[2, 5]))));
-    assert!(!rig.beats_now(), "one is in flight");
+    assert!(!rig.beats_now() && rig.events.is_empty(), "a report is in flight, and it lacks what comes next");
     rig.reply(&ack, ok(3, None));
+    assert_eq!(rig.assigned(), Some((parts("t", &[5]), parts("t", &[2, 5]))));
     assert_eq!(owned(&rig.beat(ok(3, None))), Some(vec![(id("t"), vec![2, 5])]));
     assert!(!rig.beats_now());
 }
@@ -320,6 +349,33 @@ fn topics_that_are_not_known_by_name_are_asked_for_until_they_are() {
     assert_eq!(owned(&rig.expect("ConsumerGroupHeartbeat")).unwrap().len(), 2);
     rig.pass(ms(4_000));
     assert!(rig.events.is_empty());
+}
+
+#[test]
+fn nothing_is_taken_while_a_report_without_it_is_on_its_way() {
+    let mut rig = joining(|_| {});
+    rig.beat(ok(1, target(&[("x", &[0, 1])])));
+    rig.events();
+    let report = rig.expect("ConsumerGroupHeartbeat");
+    assert_eq!(owned(&report), Some(vec![]));
+    rig.feed(Input::Metadata(known(&["t", "x"])));
+    assert!(rig.events.is_empty(), "the coordinator may give them to others by that report");
+    rig.reply(&report, ok(2, target(&[("x", &[0])])));
+    assert_eq!(rig.assigned().unwrap().0, parts("x", &[0]));
+    assert_eq!(owned(&rig.expect("ConsumerGroupHeartbeat")), Some(vec![(id("x"), vec![0])]));
+}
+
+#[test]
+fn nothing_is_taken_while_it_is_unknown_what_the_coordinator_was_told_last() {
+    let mut rig = joining(|_| {});
+    rig.beat(ok(1, target(&[("x", &[0, 1])])));
+    rig.events();
+    let report = rig.expect("ConsumerGroupHeartbeat");
+    rig.reply(&report, refusal(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS, None));
+    rig.feed(Input::Metadata(known(&["t", "x"])));
+    assert!(rig.events.is_empty());
+    rig.beat(ok(1, None));
+    assert_eq!(rig.assigned().unwrap().0, parts("x", &[0, 1]));
 }
 
 #[test]

@@ -20,6 +20,22 @@ fn heartbeats_come_every_interval_and_one_at_a_time() {
 }
 
 #[test]
+fn cooperative_members_hear_soon_of_the_rebalance_that_follows_the_first() {
+    let mut rig = Rig::stable(&[0], |config| config.assignors = vec![std::sync::Arc::new(Coop)]);
+    let mut beats = Vec::new();
+    for at in (50..=9_000).step_by(50) {
+        rig.pass(ms(50));
+        if rig.calls.iter().any(|call| kind(&call.request) == "Heartbeat") {
+            let call = rig.expect("Heartbeat");
+            rig.reply(&call, beat(ErrorCode::NONE));
+            beats.push(at);
+        }
+    }
+    assert_eq!(beats[..4], [50, 150, 350, 650]);
+    assert!(beats.len() < 16 && beats[beats.len() - 1] - beats[beats.len() - 2] == 3_000, "{beats:?}");
+}
+
+#[test]
 fn answered_heartbeats_keep_the_session_for_ever() {
     let mut rig = Rig::stable(&[0], |_| {});
     for _ in 0..100 {
