@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use kavka_wire::messages::OffsetCommitResponse;
 use kavka_wire::{ByteString, ErrorCode, Uuid};
+use litemap::LiteMap;
 
 use crate::api::{
     CallError, CallLane, CallTo, CommitId, Config, Epoch, Event, OffsetAndMetadata, Token, TopicPartition,
@@ -45,7 +46,7 @@ pub(crate) enum Ownership<'a> {
     /// All: there is no membership.
     Everything,
     /// Those of a member, and since when it has them.
-    Member(&'a BTreeMap<TopicPartition, Epoch>),
+    Member(&'a LiteMap<TopicPartition, Epoch>),
 }
 
 impl Ownership<'_> {
@@ -86,7 +87,7 @@ struct InFlight {
     token: Token,
     term: Term,
     identity: Identity,
-    items: BTreeMap<TopicPartition, Item>,
+    items: LiteMap<TopicPartition, Item>,
 }
 
 #[derive(Debug)]
@@ -99,8 +100,8 @@ struct Waiting {
 
 #[derive(Debug)]
 pub(crate) struct Commits {
-    waiting: BTreeMap<CommitId, Waiting>,
-    queued: BTreeMap<TopicPartition, Item>,
+    waiting: LiteMap<CommitId, Waiting>,
+    queued: LiteMap<TopicPartition, Item>,
     in_flight: Option<InFlight>,
     retry_at: Option<Instant>,
     backoff: Backoff,
@@ -109,13 +110,7 @@ pub(crate) struct Commits {
 impl Commits {
     pub(crate) fn new(config: &Config) -> Self {
         let backoff = Backoff::new(config.retry_backoff, config.retry_backoff_max, config.seed ^ 3);
-        Commits {
-            waiting: BTreeMap::new(),
-            queued: BTreeMap::new(),
-            in_flight: None,
-            retry_at: None,
-            backoff,
-        }
+        Commits { waiting: LiteMap::new(), queued: LiteMap::new(), in_flight: None, retry_at: None, backoff }
     }
 
     pub(crate) fn add(
@@ -202,32 +197,27 @@ impl Commits {
             }
         }
         if !late.is_empty() {
-            self.queued.retain(|_, item| {
-                item.ids.retain(|id| !late.contains(id));
-                !item.ids.is_empty()
-            });
+            self.queued.iter_mut().for_each(|(_, item)| item.ids.retain(|id| !late.contains(id)));
+            self.queued.retain(|_, item| !item.ids.is_empty());
             self.report(out);
         }
     }
 
     /// Fails what is not ours any more.
     pub(crate) fn prune(&mut self, ownership: &Ownership<'_>, out: &mut Outbox) {
-        let stale: Vec<_> = self
-            .queued
-            .iter()
-            .filter(|(partition, item)| match ownership.since(partition) {
-                None => !planted!(CommitsWhatIsLost),
-                Some(since) => since != item.since && !planted!(CommitsEarlierOwnership),
-            })
-            .map(|(partition, _)| partition.clone())
-            .collect();
-        if stale.is_empty() {
+        let is_stale = |partition: &TopicPartition, item: &Item| match ownership.since(partition) {
+            None => !planted!(CommitsWhatIsLost),
+            Some(since) => since != item.since && !planted!(CommitsEarlierOwnership),
+        };
+        if !self.queued.iter().any(|(partition, item)| is_stale(partition, item)) {
             return;
         }
-        for partition in stale {
-            if let Some(item) = self.queued.remove(&partition) {
-                self.settle(&partition, &item.ids, Err(not_owned(&partition)));
-            }
+        let (stale, ours) =
+            std::mem::take(&mut self.queued).into_iter().partition(|(p, item)| is_stale(p, item));
+        self.queued = ours;
+        let stale: LiteMap<TopicPartition, Item> = stale;
+        for (partition, item) in &stale {
+            self.settle(partition, &item.ids, Err(not_owned(partition)));
         }
         self.report(out);
     }
@@ -235,16 +225,13 @@ impl Commits {
     /// Fails what belongs to a topic that exists no more, although one of its name does.
     fn bind(&mut self, topics: Ids<'_>, out: &mut Outbox) {
         let mut gone = Vec::new();
-        self.queued.retain(|partition, item| match topics.check(&partition.topic, item.topic) {
-            Ok(id) => {
-                item.topic = id;
-                true
+        for (partition, item) in self.queued.iter_mut() {
+            match topics.check(&partition.topic, item.topic) {
+                Ok(id) => item.topic = id,
+                Err(_) => gone.push((partition.clone(), std::mem::take(&mut item.ids))),
             }
-            Err(_) => {
-                gone.push((partition.clone(), std::mem::take(&mut item.ids)));
-                false
-            }
-        });
+        }
+        self.queued.retain(|_, item| !item.ids.is_empty());
         for (partition, ids) in &gone {
             self.settle(partition, ids, Err(recreated("commit of", partition)));
         }
@@ -273,7 +260,7 @@ impl Commits {
             return;
         }
         let items = std::mem::take(&mut self.queued);
-        let mut topics: BTreeMap<Arc<str>, CommitTopic> = BTreeMap::new();
+        let mut topics: LiteMap<Arc<str>, CommitTopic> = LiteMap::new();
         for (TopicPartition { topic, partition }, item) in &items {
             let topic = topics.entry(topic.clone()).or_default();
             topic.id = item.topic;
@@ -436,7 +423,7 @@ impl Commits {
     pub(crate) fn fail_all(&mut self, error: &GroupError, out: &mut Outbox) {
         self.in_flight = None;
         self.queued.clear();
-        for waiting in self.waiting.values_mut() {
+        for (_, waiting) in self.waiting.iter_mut() {
             for partition in std::mem::take(&mut waiting.left) {
                 waiting.results.insert(partition, Err(error.clone()));
             }
@@ -468,11 +455,11 @@ impl Commits {
 /// The partitions' codes, by the name of the topic or by its id, whichever the version has.
 fn codes(
     response: OffsetCommitResponse,
-    asked: &BTreeMap<TopicPartition, Item>,
-) -> BTreeMap<TopicPartition, ErrorCode> {
-    let names: BTreeMap<Uuid, &Arc<str>> =
+    asked: &LiteMap<TopicPartition, Item>,
+) -> LiteMap<TopicPartition, ErrorCode> {
+    let names: LiteMap<Uuid, &Arc<str>> =
         asked.iter().filter_map(|(partition, item)| Some((item.topic?, &partition.topic))).collect();
-    let mut codes = BTreeMap::new();
+    let mut codes = LiteMap::new();
     for topic in response.topics {
         let name = match names.get(&topic.topic_id) {
             Some(name) if topic.name.is_empty() => Arc::clone(name),

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use kavka_wire::messages::OffsetFetchResponse;
 use kavka_wire::{ErrorCode, Uuid};
+use litemap::LiteMap;
 
 use crate::api::{
     CallError, CallLane, CallTo, Config, Event, FetchId, OffsetAndMetadata, Token, TopicPartition,
@@ -42,7 +43,7 @@ struct InFlight {
 
 #[derive(Debug)]
 pub(crate) struct Fetches {
-    waiting: BTreeMap<FetchId, Waiting>,
+    waiting: LiteMap<FetchId, Waiting>,
     in_flight: Option<InFlight>,
     retry_at: Option<Instant>,
     backoff: Backoff,
@@ -51,7 +52,7 @@ pub(crate) struct Fetches {
 impl Fetches {
     pub(crate) fn new(config: &Config) -> Self {
         let backoff = Backoff::new(config.retry_backoff, config.retry_backoff_max, config.seed ^ 2);
-        Fetches { waiting: BTreeMap::new(), in_flight: None, retry_at: None, backoff }
+        Fetches { waiting: LiteMap::new(), in_flight: None, retry_at: None, backoff }
     }
 
     pub(crate) fn add(
@@ -105,7 +106,7 @@ impl Fetches {
         if asked.is_empty() {
             return;
         }
-        let mut topics: BTreeMap<Arc<str>, FetchTopic> = BTreeMap::new();
+        let mut topics: LiteMap<Arc<str>, FetchTopic> = LiteMap::new();
         for (TopicPartition { topic, partition }, id) in &asked {
             let topic = topics.entry(topic.clone()).or_default();
             topic.id = *id;
@@ -115,13 +116,13 @@ impl Fetches {
         let max_version = request.max_version();
         let request = GroupRequest::OffsetFetch(request);
         let token = out.call(to.clone(), CallLane::Group, request, max_version, config.request_timeout);
-        self.waiting.values_mut().for_each(|waiting| waiting.asked = true);
+        self.waiting.iter_mut().for_each(|(_, waiting)| waiting.asked = true);
         self.in_flight = Some(InFlight { token, term, reader, asked });
     }
 
     /// Fails what was asked of a topic that exists no more, although one of its name does.
     fn bind(&mut self, ids: Ids<'_>) {
-        for Waiting { left, results, .. } in self.waiting.values_mut() {
+        for (_, Waiting { left, results, .. }) in self.waiting.iter_mut() {
             left.retain(|partition, id| match ids.check(&partition.topic, *id) {
                 Ok(current) => {
                     *id = current;
@@ -204,7 +205,7 @@ impl Fetches {
     /// Answers everything with an error.
     pub(crate) fn fail_all(&mut self, error: &GroupError, out: &mut Outbox) {
         self.in_flight = None;
-        for waiting in self.waiting.values_mut() {
+        for (_, waiting) in self.waiting.iter_mut() {
             for partition in std::mem::take(&mut waiting.left).into_keys() {
                 waiting.results.insert(partition, Err(error.clone()));
             }
@@ -221,7 +222,8 @@ impl Fetches {
     /// by then. Whether somebody still waits for it.
     fn settle(&mut self, partition: &TopicPartition, late: Option<Instant>, outcome: Outcome) -> bool {
         let mut waits = false;
-        for waiting in self.waiting.values_mut().filter(|waiting| waiting.asked || planted!(OldAnswerCounts))
+        for (_, waiting) in
+            self.waiting.iter_mut().filter(|(_, waiting)| waiting.asked || planted!(OldAnswerCounts))
         {
             if late.is_some_and(|now| waiting.patience > now) {
                 waits |= waiting.left.contains_key(partition);
@@ -243,7 +245,7 @@ impl Fetches {
     }
 }
 
-type Found = BTreeMap<TopicPartition, (ErrorCode, OffsetAndMetadata)>;
+type Found = LiteMap<TopicPartition, (ErrorCode, OffsetAndMetadata)>;
 
 /// The group's error and its partitions, in whichever form the version has: by the name of the topic, or by its id.
 fn read(response: OffsetFetchResponse, asked: &BTreeMap<TopicPartition, Option<Uuid>>) -> (ErrorCode, Found) {
@@ -270,7 +272,7 @@ fn read(response: OffsetFetchResponse, asked: &BTreeMap<TopicPartition, Option<U
         }
         return (response.error_code, found);
     };
-    let names: BTreeMap<Uuid, &Arc<str>> =
+    let names: LiteMap<Uuid, &Arc<str>> =
         asked.iter().filter_map(|(partition, id)| Some(((*id)?, &partition.topic))).collect();
     for topic in &group.topics {
         let name = match names.get(&topic.topic_id) {

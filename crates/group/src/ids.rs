@@ -1,9 +1,9 @@
 //! Topics that were created anew: an offset belongs to the topic that it was read from, not to the next one of its name.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kavka_wire::Uuid;
+use litemap::LiteMap;
 
 use crate::membership::Membership;
 use crate::planted::planted;
@@ -14,7 +14,7 @@ use crate::{GroupError, GroupErrorKind, TopicMap, TopicPartition};
 pub(crate) struct Topics {
     map: Arc<TopicMap>,
     /// What is deleted, or only not told of just now, had these.
-    before: BTreeMap<Arc<str>, Uuid>,
+    before: LiteMap<Arc<str>, Uuid>,
 }
 
 impl Topics {

@@ -1,6 +1,5 @@
 //! Requests of a group in a form that does not depend on the version, where the wire has several.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kavka_wire::messages::leave_group::MemberIdentity;
@@ -14,6 +13,7 @@ use kavka_wire::messages::{
     LeaveGroupRequest, LeaveGroupResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest,
     OffsetFetchResponse, SyncGroupRequest, SyncGroupResponse,
 };
+use litemap::LiteMap;
 
 use kavka_wire::{ByteString, Uuid};
 
@@ -110,7 +110,7 @@ pub struct OffsetCommit {
     pub(crate) group_id: Arc<str>,
     pub(crate) identity: Identity,
     pub(crate) instance_id: Option<Arc<str>>,
-    pub(crate) topics: BTreeMap<Arc<str>, CommitTopic>,
+    pub(crate) topics: LiteMap<Arc<str>, CommitTopic>,
 }
 
 /// What is committed of one topic.
@@ -159,7 +159,7 @@ pub struct OffsetFetch {
     pub(crate) group_id: Arc<str>,
     /// The member that reads, for a group of the consumer protocol.
     pub(crate) reader: Identity,
-    pub(crate) topics: BTreeMap<Arc<str>, FetchTopic>,
+    pub(crate) topics: LiteMap<Arc<str>, FetchTopic>,
 }
 
 /// What is read of one topic.

@@ -1,13 +1,14 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kavka_wire::Uuid;
+use litemap::LiteMap;
 
 /// What a leader needs to know about topics to assign their partitions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TopicMap {
-    topics: BTreeMap<Arc<str>, Option<TopicInfo>>,
-    names: BTreeMap<Uuid, Arc<str>>,
+    topics: LiteMap<Arc<str>, Option<TopicInfo>>,
+    names: LiteMap<Uuid, Arc<str>>,
 }
 
 /// A topic's partitions.
@@ -84,6 +85,6 @@ impl TopicMap {
             });
             (topic.clone(), info)
         };
-        TopicMap { topics: topics.iter().map(of).collect(), names: BTreeMap::new() }
+        TopicMap { topics: topics.iter().map(of).collect(), names: LiteMap::new() }
     }
 }

@@ -6,11 +6,12 @@ mod leader;
 mod leave;
 mod state;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kavka_wire::{ByteString, ErrorCode};
+use litemap::LiteMap;
 
 use crate::api::{
     CallError, CallTo, Config, Epoch, Event, GroupProtocol, Subscription, Token, TopicPartition,
@@ -41,7 +42,7 @@ pub(crate) struct Member {
     /// -1 outside of a generation.
     generation: i32,
     /// Partitions of this member, and since when.
-    owned: BTreeMap<TopicPartition, Epoch>,
+    owned: LiteMap<TopicPartition, Epoch>,
     epoch: Epoch,
     /// Why to rejoin as soon as the state allows it.
     rejoin: Option<Arc<str>>,
@@ -74,7 +75,7 @@ impl Member {
             joined: BTreeSet::new(),
             member_id: ByteString::new(),
             generation: -1,
-            owned: BTreeMap::new(),
+            owned: LiteMap::new(),
             epoch: Epoch(0),
             rejoin: None,
             parked: None,
@@ -235,9 +236,7 @@ impl Member {
         if *deadline > now && committing(partitions) && !planted!(JoinsBeforeCommits) {
             return;
         }
-        for partition in partitions {
-            self.owned.remove(partition);
-        }
+        self.owned.retain(|partition, _| !partitions.contains(partition));
         self.state = State::Joining { due: Due::Now };
         if planted!(NoJoinAfterGivingUp) && self.protocol == RebalanceProtocol::Cooperative {
             self.state = State::Stable;
@@ -292,7 +291,7 @@ impl Member {
             return;
         }
         self.epoch.0 += 1;
-        let partitions = owned.into_keys().collect();
+        let partitions = owned.into_iter().map(|(partition, _)| partition).collect();
         out.event(Event::Lost { partitions, error: error.clone() });
     }
 

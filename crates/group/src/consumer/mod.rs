@@ -7,11 +7,12 @@ mod reconcile;
 mod refusal;
 mod state;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kavka_wire::{ErrorCode, Uuid};
+use litemap::LiteMap;
 
 use crate::api::{Config, Epoch, Event, Subscription, TopicPartition};
 use crate::backoff::Backoff;
@@ -34,9 +35,9 @@ pub(crate) struct Member {
     /// A pattern was told once, so that "no pattern" has to be told too.
     pattern_told: bool,
     /// Partitions of this member, and since when.
-    owned: BTreeMap<TopicPartition, Epoch>,
+    owned: LiteMap<TopicPartition, Epoch>,
     /// The ids of their topics. A topic of the same name that is created later has another one.
-    ids: BTreeMap<Arc<str>, Uuid>,
+    ids: LiteMap<Arc<str>, Uuid>,
     epoch: Epoch,
     target: Target,
     /// The target, or what is owned, changed since the application was told the last assignment.
@@ -78,8 +79,8 @@ impl Member {
             subscription: Subscription::default(),
             known: None,
             pattern_told: false,
-            owned: BTreeMap::new(),
-            ids: BTreeMap::new(),
+            owned: LiteMap::new(),
+            ids: LiteMap::new(),
             epoch: Epoch(0),
             target: Target::default(),
             unsettled: false,
@@ -196,7 +197,7 @@ impl Member {
         }
         if !owned.is_empty() && !planted!(FencedLosesNothing) {
             self.epoch.0 += 1;
-            let partitions = owned.into_keys().collect();
+            let partitions = owned.into_iter().map(|(partition, _)| partition).collect();
             out.event(Event::Lost { partitions, error: error.clone() });
         }
         self.clear();
@@ -275,8 +276,8 @@ impl Member {
     fn by_id<'a>(
         &'a self,
         partitions: impl Iterator<Item = &'a TopicPartition>,
-    ) -> BTreeMap<Uuid, BTreeSet<i32>> {
-        let mut topics: BTreeMap<Uuid, BTreeSet<i32>> = BTreeMap::new();
+    ) -> LiteMap<Uuid, BTreeSet<i32>> {
+        let mut topics: LiteMap<Uuid, BTreeSet<i32>> = LiteMap::new();
         for TopicPartition { topic, partition } in partitions {
             if let Some(id) = self.ids.get(topic) {
                 topics.entry(*id).or_default().insert(*partition);
