@@ -78,7 +78,7 @@ impl Driver {
         let mut offsets = self.stored();
         let partitions = self.slots.partitions();
         self.take_out(&partitions);
-        for given in std::mem::take(&mut self.given).into_values() {
+        for (_, given) in std::mem::take(&mut self.given) {
             let stored =
                 given.placements.iter().filter_map(|p| Some((p.partition.clone(), p.uncommitted()?)));
             offsets.extend(stored);

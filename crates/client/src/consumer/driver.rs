@@ -9,13 +9,13 @@
 //!
 //! It decides nothing about the protocol: `group_glue` and `fetch_glue` translate between the machines and the rest.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use kavka_group::{CommitId, FetchId, Group, TopicPartition};
 use kavka_net::{Net, clock};
 use kavka_wire::ErrorCode;
+use litemap::LiteMap;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::calls::{Calls, Done, Lanes};
@@ -64,11 +64,11 @@ pub(super) struct Driver {
     pub(super) room: Arc<Notify>,
     pub(super) later: Later,
     /// What the commits under way are for.
-    pub(super) commits: BTreeMap<CommitId, CommitFor>,
+    pub(super) commits: LiteMap<CommitId, CommitFor>,
     /// What the offset fetches under way are for.
-    pub(super) fetches: BTreeMap<FetchId, FetchFor>,
+    pub(super) fetches: LiteMap<FetchId, FetchFor>,
     /// Revocations that the application has not answered.
-    pub(super) given: BTreeMap<u64, Given>,
+    pub(super) given: LiteMap<u64, Given>,
     pub(super) last_id: u64,
     pub(super) next_commit: Option<Instant>,
     pub(super) offsets_refresh: OffsetsRefresh,
@@ -99,9 +99,9 @@ impl Driver {
             calls: Calls::default(),
             slots: Slots::default(),
             later: Later::default(),
-            commits: BTreeMap::new(),
-            fetches: BTreeMap::new(),
-            given: BTreeMap::new(),
+            commits: LiteMap::new(),
+            fetches: LiteMap::new(),
+            given: LiteMap::new(),
             last_id: 0,
             next_commit: None,
             offsets_refresh: OffsetsRefresh::default(),

@@ -190,8 +190,8 @@ impl Driver {
         let placements = self.take_out(&partitions);
         if placements.is_empty() {
             // They were taken out when the consumer began to close: what releases those releases these.
-            return match self.given.values_mut().next() {
-                Some(given) => given.epochs.push(epoch),
+            return match self.given.iter_mut().next() {
+                Some((_, given)) => given.epochs.push(epoch),
                 None => self.tell_group(Input::Released { epoch }),
             };
         }

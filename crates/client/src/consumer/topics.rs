@@ -1,12 +1,13 @@
 //! The topics that a consumer depends on: what the group has to know of them, and which ones do not exist.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kavka_group::{GroupProtocol, Subscription, TopicInfo, TopicMap};
 use kavka_net::{Cluster, Net, Topic};
 use kavka_wire::{ErrorClass, ErrorCode, Uuid};
+use litemap::LiteMap;
 
 use super::pattern::Wanted;
 use crate::{Error, ErrorKind};
@@ -38,9 +39,9 @@ pub(super) struct Topics {
     named: BTreeSet<Arc<str>>,
     told: Option<Arc<TopicMap>>,
     /// The ids that topics had, and which topics had more than one.
-    seen: BTreeMap<Arc<str>, Uuid>,
+    seen: LiteMap<Arc<str>, Uuid>,
     recreated: BTreeSet<Arc<str>>,
-    missing: BTreeMap<Arc<str>, Missing>,
+    missing: LiteMap<Arc<str>, Missing>,
     ask_at: Option<Instant>,
     patience: Option<Duration>,
 }
@@ -68,9 +69,9 @@ impl Topics {
             led: BTreeSet::new(),
             named: BTreeSet::new(),
             told: None,
-            seen: BTreeMap::new(),
+            seen: LiteMap::new(),
             recreated: BTreeSet::new(),
-            missing: BTreeMap::new(),
+            missing: LiteMap::new(),
             ask_at: None,
             patience,
         };
