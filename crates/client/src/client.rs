@@ -55,7 +55,7 @@ impl Client {
         ProducerBuilder::new(self.net.clone())
     }
 
-    /// Creates, deletes and describes topics.
+    /// Administers topics, groups and their offsets.
     pub fn admin(&self) -> Admin {
         Admin::new(self.net.clone())
     }
