@@ -5,6 +5,7 @@ use std::time::Instant;
 use kavka_wire::ErrorCode;
 use kavka_wire::messages::{HeartbeatRequest, HeartbeatResponse};
 
+use super::state::{Due, State};
 use super::{Member, fenced};
 use crate::GroupError;
 use crate::api::{CallLane, CallTo, Config, Token};
@@ -138,6 +139,10 @@ impl Member {
             ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE => {
                 coordinator.lost(now, beat.term);
                 self.heart.next = Some(now + config.retry_backoff);
+                Step::Continue
+            }
+            // The group went on because of a JoinGroup of this member's that came first. Its answer tells whether the member was left out.
+            ErrorCode::ILLEGAL_GENERATION if matches!(self.state, State::Joining { due: Due::Sent(..) }) => {
                 Step::Continue
             }
             code @ (ErrorCode::ILLEGAL_GENERATION

@@ -107,6 +107,7 @@ impl Member {
             return Step::Fatal(GroupError::new(GroupErrorKind::Protocol, what));
         }
         self.member_id = ByteString::from(&*response.member_id);
+        self.missed_generations(response.generation_id, out);
         self.generation = response.generation_id;
         self.reason = None;
         self.watch = None;
@@ -117,6 +118,16 @@ impl Member {
             return Step::Fatal(GroupError::code(ErrorCode::INCONSISTENT_GROUP_PROTOCOL, what));
         }
         self.enter_generation(now, response, config, out)
+    }
+
+    /// In a generation without this member others may have been given what it has.
+    fn missed_generations(&mut self, now_in: i32, out: &mut Outbox) {
+        if (self.generation..=self.generation.saturating_add(1)).contains(&now_in) {
+            return;
+        }
+        let what =
+            format!("the group went from generation {} to {now_in} without this member", self.generation);
+        self.drop_partitions(&GroupError::new(GroupErrorKind::Fenced, what), out);
     }
 
     fn enter_generation(

@@ -278,7 +278,7 @@ impl Member {
         self.state = State::Over;
     }
 
-    fn drop_partitions(&mut self, error: &GroupError, out: &mut Outbox) {
+    pub(super) fn drop_partitions(&mut self, error: &GroupError, out: &mut Outbox) {
         if self.owned.is_empty() || planted!(LosesNothing) {
             return;
         }

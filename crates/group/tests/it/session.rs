@@ -35,6 +35,36 @@ fn cooperative_members_hear_soon_of_the_rebalance_that_follows_the_first() {
     assert!(beats.len() < 16 && beats[beats.len() - 1] - beats[beats.len() - 2] == 3_000, "{beats:?}");
 }
 
+/// A cooperative member with a heartbeat under way, which its own JoinGroup overtakes.
+fn overtaken() -> (Rig, Call) {
+    let mut rig = Rig::stable(&[0], |config| config.assignors = vec![std::sync::Arc::new(Coop)]);
+    rig.pass(ms(50));
+    let heartbeat = rig.expect("Heartbeat");
+    rig.feed(Input::Rejoin { reason: "asked for".into() });
+    (rig, heartbeat)
+}
+
+#[test]
+fn a_heartbeat_that_the_members_own_join_has_overtaken_costs_nothing() {
+    let (mut rig, heartbeat) = overtaken();
+    rig.reply(&heartbeat, beat(ErrorCode::ILLEGAL_GENERATION));
+    assert!(rig.events.is_empty());
+    rig.follow();
+    rig.give(&[tp("t", 0)]);
+    assert_eq!(rig.assigned(), Some((vec![], parts("t", &[0]))));
+}
+
+#[test]
+fn a_generation_without_the_member_costs_it_its_partitions() {
+    let (mut rig, heartbeat) = overtaken();
+    rig.reply(&heartbeat, beat(ErrorCode::ILLEGAL_GENERATION));
+    rig.generation += 1;
+    rig.follow();
+    assert_eq!(rig.lost(), Some(parts("t", &[0])));
+    rig.give(&[tp("t", 0)]);
+    assert_eq!(rig.assigned(), Some((parts("t", &[0]), parts("t", &[0]))));
+}
+
 #[test]
 fn answered_heartbeats_keep_the_session_for_ever() {
     let mut rig = Rig::stable(&[0], |_| {});
