@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kavka_group::assignor::{Assignor, Range, RoundRobin};
+use kavka_group::assignor::{Assignor, CooperativeSticky, Range, RoundRobin};
 use kavka_group::{
     CommitId, Config, Epoch, Event, FetchId, Group, GroupProtocol, Input, OffsetAndMetadata, Output,
     Subscription, Token, TopicMap, TopicPartition,
@@ -81,7 +81,8 @@ pub(crate) struct Proc {
     pub(crate) found: Option<(u64, bool)>,
     /// When it last had to look for it.
     pub(crate) looking: Option<u64>,
-    pub(crate) lost_at: u64,
+    /// When it last began anew: heartbeats from before that have nothing to do with those after it.
+    pub(crate) anew_at: u64,
     /// The answer that it is being told is about a generation that is over.
     pub(crate) old_news: bool,
     poll_at: u64,
@@ -107,7 +108,8 @@ impl World {
             Kind::Fallback => GroupProtocol::Auto,
             _ => GroupProtocol::Classic,
         };
-        let keeping: Arc<dyn Assignor> = Arc::new(Keeping);
+        let keeping: Arc<dyn Assignor> =
+            if plan.sticky { Arc::new(CooperativeSticky) } else { Arc::new(Keeping) };
         config.assignors = match plan.kind {
             Kind::Eager => vec![Arc::new(Range), Arc::new(RoundRobin)],
             Kind::Rolling if !self.slots[slot].changed => vec![Arc::new(Range), keeping],
@@ -153,7 +155,7 @@ impl World {
             join_by: None,
             found: None,
             looking: None,
-            lost_at: 0,
+            anew_at: 0,
             old_news: false,
             poll_at: 0,
             spins: 0,
@@ -384,7 +386,7 @@ impl World {
     }
 
     pub(crate) fn suspend(&mut self, pid: usize) {
-        self.procs[pid].suspended = true;
+        (self.procs[pid].suspended, self.procs[pid].anew_at) = (true, self.now);
         self.procs[pid].draining.clear();
         self.feed(pid, Input::Suspend { reason: "the application has stopped".into() });
         let pause = if self.rng.once_in(2) { 300 } else { 9_000 };
@@ -415,7 +417,11 @@ impl World {
                 self.procs[pid].epoch = epoch;
                 self.procs[pid].assigned = Some(all.into_iter().collect());
                 for at in added {
-                    let id = self.procs[pid].view.id(&at.topic);
+                    let proc = &self.procs[pid];
+                    // More of a topic that was made anew meanwhile is more of the old one, until all of that is given up.
+                    let known = proc.owned.iter().find(|(of, _)| of.topic == at.topic).map(|(_, own)| own.id);
+                    let known = known.filter(|_| self.plan.kind == Kind::Consumer).flatten();
+                    let id = known.or_else(|| proc.view.id(&at.topic));
                     let own =
                         Own { serial: self.check.serial(), id, position: None, asking: None, asked: None };
                     self.procs[pid].draining.remove(&at);
@@ -433,7 +439,8 @@ impl World {
                 let long = self.strict && self.rng.once_in(8);
                 let work = match (slow, long) {
                     (true, _) => self.rng.below(left * 3 / 2),
-                    (_, true) => self.rng.below(left * 3 / 4),
+                    // It has heard of the rebalance up to a heartbeat later than the coordinator began to count.
+                    (_, true) => self.rng.below((left * 3 / 4).min(left.saturating_sub(1_500))),
                     _ => self.rng.below(left.min(100)),
                 };
                 self.at(self.now + work * MS, Ev::Release(pid, epoch));
@@ -446,7 +453,7 @@ impl World {
                 let proc = &mut self.procs[pid];
                 proc.draining.clear();
                 (proc.revocation, proc.identity) = (None, None);
-                (proc.out, proc.lost_at) = (true, self.now);
+                (proc.out, proc.anew_at) = (true, self.now);
             }
             Event::OffsetsFetched { id, results } => {
                 let Some((_, since)) = self.procs[pid].fetches.remove(&id.0) else { return };

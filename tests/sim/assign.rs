@@ -30,29 +30,34 @@ impl Assignor for Keeping {
                 claims.entry(partition).or_default().push(id);
             }
         }
-        let mut shares: Assignment = group.members.keys().map(|id| (id.clone(), Vec::new())).collect();
+        let mut shares = Assignment::new(group, topics);
+        let mut sizes: BTreeMap<&Arc<str>, usize> = group.members.keys().map(|id| (id, 0)).collect();
         let quota = all.len().div_ceil(group.members.len().max(1));
         let wants = |id: &Arc<str>, at: &TopicPartition| group.members[id].topics.contains(&at.topic);
         let mut open = Vec::new();
         for partition in &all {
             let keeper = match claims.get(partition).map(Vec::as_slice) {
-                Some([one]) if wants(one, partition) && shares[*one].len() < quota => Some((*one).clone()),
+                Some([one]) if wants(one, partition) && sizes[*one] < quota => Some(*one),
                 _ => None,
             };
-            match keeper.and_then(|id| shares.get_mut(&id)) {
-                Some(share) => share.push(partition.clone()),
-                None => open.push(partition.clone()),
+            match keeper {
+                Some(id) => {
+                    shares.give(id, &partition.topic, partition.partition);
+                    *sizes.entry(id).or_default() += 1;
+                }
+                None => open.push(partition),
             }
         }
         for partition in open {
             let least = (group.members.keys())
-                .filter(|id| wants(id, &partition))
-                .min_by_key(|id| (shares[*id].len(), (*id).clone()));
+                .filter(|id| wants(id, partition))
+                .min_by_key(|id| (sizes[*id], (*id).clone()));
             let Some(least) = least else { continue };
-            let others = claims.get(&partition).is_some_and(|claims| claims.iter().any(|id| *id != least));
+            let others = claims.get(partition).is_some_and(|claims| claims.iter().any(|id| *id != least));
             // With its claim the present owner gives it up in this round, and it is shared in the next.
-            if !others && let Some(share) = shares.get_mut(least) {
-                share.push(partition);
+            if !others {
+                shares.give(least, &partition.topic, partition.partition);
+                *sizes.entry(least).or_default() += 1;
             }
         }
         shares

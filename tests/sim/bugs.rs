@@ -38,20 +38,20 @@ fn kinds(bug: Bug) -> &'static [Kind] {
 }
 
 /// Mistakes that nobody can see: neither an application nor a coordinator is told anything else than without them.
+///
+/// `CarriesTargetOver`: a target is acted on only by a member, and a member joins with epoch 0, to which a coordinator always answers
+/// with the whole assignment: that takes the place of the target that was, in the same step that makes it a member. It differs only if
+/// the two are equal, and then it asks for the same.
 fn invisible(bug: Bug) -> bool {
-    // Whoever joins is always told its whole assignment, which takes the place of whatever target there was.
     bug == Bug::CarriesTargetOver
 }
-
-/// Not noticed so far: the answer to an older SyncGroup would have to come between a newer one and its answer, from another broker.
-const OPEN: [Bug; 1] = [Bug::TakesOldSync];
 
 /// Where to begin, for those that are seldom seen.
 fn first(bug: Bug) -> u64 {
     match bug {
         Bug::SessionFromAnswer => 70,
         Bug::CommitsEarlierOwnership => 90,
-        Bug::AsksOnce => 170,
+        Bug::AsksOnce => 5_440,
         Bug::OldCoordinatorCounts => 230,
         _ => 0,
     }
@@ -82,10 +82,7 @@ fn every_planted_bug_is_caught() {
             scope.spawn(|| {
                 loop {
                     let Some(bug) = next.lock().unwrap().next().copied() else { return };
-                    if wanted.as_ref().is_ok_and(|wanted| *wanted != format!("{bug:?}"))
-                        || invisible(bug)
-                        || OPEN.contains(&bug)
-                    {
+                    if wanted.as_ref().is_ok_and(|wanted| *wanted != format!("{bug:?}")) || invisible(bug) {
                         continue;
                     }
                     match hunt(bug, most) {

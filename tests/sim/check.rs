@@ -76,6 +76,13 @@ impl Check {
         self.lost.insert((pid, at.clone()));
     }
 
+    /// The topic of an ask, unless the coordinator has carried out that or a later one.
+    pub(crate) fn is_open(&self, pid: usize, at: &TopicPartition, ask: usize) -> Option<Uuid> {
+        let of = (pid, at.clone());
+        let applied = self.applied.get(&of).is_some_and(|applied| *applied >= ask);
+        self.asks.get(&of).and_then(|asks| asks.get(ask)).filter(|_| !applied).and_then(|ask| ask.id)
+    }
+
     pub(crate) fn newest(&self, pid: usize, at: &TopicPartition, offset: i64) -> Option<(usize, &Ask)> {
         let asks = self.asks.get(&(pid, at.clone()))?;
         asks.iter().enumerate().rev().find(|(_, ask)| ask.offset == offset)

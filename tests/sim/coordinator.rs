@@ -106,6 +106,8 @@ impl World {
                 if !out.is_empty() && self.faults && self.rng.once_in(4 * self.plan.rates.late) {
                     self.at(now + 1, Ev::Move);
                     self.sluggish = true;
+                } else if !out.is_empty() && self.faults && self.rng.once_in(self.plan.rates.late) {
+                    self.overtake();
                 }
             }
             GroupRequest::Heartbeat(beat) => {
@@ -135,7 +137,7 @@ impl World {
             }
         }
         self.answers(out);
-        self.sluggish = false;
+        (self.sluggish, self.overtaken) = (false, false);
     }
 
     pub(crate) fn answers(&mut self, out: Answers) {

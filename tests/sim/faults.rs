@@ -78,6 +78,22 @@ impl World {
         }
     }
 
+    /// The coordinator has answered SyncGroup and is one no more, and the group changes before its members have read the answers.
+    pub(crate) fn overtake(&mut self) {
+        self.overtaken = true;
+        self.at(self.now + 1, crate::world::Ev::Move);
+        match self.rng.below(4) {
+            0 => self.crash_and_return(),
+            1 => {
+                if let Some(slot) = (0..self.slots.len()).find(|slot| self.slots[*slot].pid.is_none()) {
+                    self.restart(slot, 100);
+                }
+            }
+            2 => self.change_under_way(),
+            _ => self.rejoin(),
+        }
+    }
+
     fn crash(&mut self) {
         if let Some(pid) = self.any() {
             let slot = self.procs[pid].slot;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use kavka_group::{CallError, CallLane, CallTo, GroupReply, GroupRequest, Input, Token};
+use kavka_wire::ErrorCode;
 
 use crate::plan::MS;
 use crate::world::{Ev, World};
@@ -57,6 +58,8 @@ pub(crate) struct Net {
     open: BTreeMap<(usize, i32, u8), usize>,
     /// Until when a node cannot be reached.
     pub(crate) down: BTreeMap<i32, u64>,
+    /// Answers to SyncGroup that arrive when their member has sent another one, to another broker.
+    held: Vec<(Asker, GroupReply)>,
 }
 
 pub(crate) fn kind(request: &GroupRequest) -> &'static str {
@@ -135,6 +138,9 @@ impl World {
         let (what, turn) = (kind(&request), generation(&request));
         self.trace
             .note(self.now, 1, [pid as u64, token.0], || format!("p{pid} → n{node} c{conn} {request:?}"));
+        if what == "SyncGroup" {
+            self.let_go(pid, conn);
+        }
         self.procs[pid].calls.insert(token, Call { conn, sent: self.now, what, generation: turn });
         self.at(self.now + timeout, Ev::Late(pid, token));
         let cut = self.procs[pid].cut_until > self.now;
@@ -193,8 +199,11 @@ impl World {
             let conn = &self.net.conns[conn];
             (conn.node, conn.closed, conn.hung)
         };
-        // Of a broken connection some arrives, and some of that much later.
-        if closed && self.rng.once_in(2) || hung && !closed || self.net.is_down(node, self.now) {
+        // Of a broken connection some arrives, and some of that much later; not of one that was closed in good order.
+        if closed && (self.strict || self.rng.once_in(2))
+            || hung && !closed
+            || self.net.is_down(node, self.now)
+        {
             return;
         }
         if closed && self.rng.once_in(4) {
@@ -231,7 +240,10 @@ impl World {
         if conn.busy == Some(asker.token) {
             conn.busy = None;
         }
-        if !conn.closed && !conn.hung {
+        let assigns = matches!(&reply, GroupReply::SyncGroup(sync) if sync.error_code == ErrorCode::NONE);
+        if assigns && self.overtaken && !conn.closed && !conn.hung {
+            self.net.held.push((asker, reply));
+        } else if !conn.closed && !conn.hung {
             let lost = self.faults && self.rng.once_in(self.plan.rates.lost_answer);
             let delay = self.delay();
             let conn = &mut self.net.conns[asker.conn];
@@ -245,6 +257,14 @@ impl World {
             }
         }
         self.pump(asker.conn);
+    }
+
+    /// What was held back for a member arrives, on another connection than the one that it uses now.
+    fn let_go(&mut self, pid: usize, conn: usize) {
+        let due = |(asker, _): &mut (Asker, GroupReply)| asker.pid == pid && asker.conn != conn;
+        for (asker, reply) in self.net.held.extract_if(.., due).collect::<Vec<_>>() {
+            self.at(self.now + 1, Ev::Answer(asker, Box::new(reply)));
+        }
     }
 
     pub(crate) fn deliver(&mut self, asker: Asker, reply: GroupReply) {

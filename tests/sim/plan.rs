@@ -68,6 +68,8 @@ pub(crate) struct Plan {
     pub(crate) recreation: bool,
     /// Patterns instead of names, for some members.
     pub(crate) patterns: bool,
+    /// The cooperative assignor is the one that users have, and not the one that is simple.
+    pub(crate) sticky: bool,
 }
 
 impl Plan {
@@ -121,6 +123,7 @@ impl Plan {
             topics,
             recreation: rng.once_in(3),
             patterns: rng.once_in(4),
+            sticky: seed % 2 == 1,
         }
     }
 

@@ -102,7 +102,7 @@ fn rolling() {
 
 #[test]
 fn consumer() {
-    seeds(Kind::Consumer, 300);
+    seeds(Kind::Consumer, 450);
 }
 
 #[test]

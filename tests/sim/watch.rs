@@ -58,7 +58,7 @@ impl World {
                 self.procs[pid].identity = Some((sync.member_id.to_string(), instance, sync.generation_id));
             }
             GroupRequest::JoinGroup(_) => {
-                self.procs[pid].join_by = None;
+                (self.procs[pid].join_by, self.procs[pid].anew_at) = (None, self.now);
                 self.joins(pid);
                 self.watch_drain(pid, |_| true);
             }
@@ -92,7 +92,7 @@ impl World {
         // One that leaves or goes on waits for the answer; one that joins anew has nothing to do with the one before.
         let any = |call: &Call| call.what == "ConsumerGroupHeartbeat" && turn != 0;
         let proc = &self.procs[pid];
-        let waits = |call: &Call| (same(call) || any(call)) && call.sent > proc.lost_at;
+        let waits = |call: &Call| (same(call) || any(call)) && call.sent > proc.anew_at;
         if beats(kind(request)) && proc.calls.values().any(waits) {
             self.check
                 .violate("one heartbeat", || format!("p{pid} sent a heartbeat while another was under way"));
@@ -102,7 +102,12 @@ impl World {
     /// What was released is only reported when its commits are settled, or its time is up.
     fn watch_drain(&mut self, pid: usize, reported: impl Fn((Option<Uuid>, i32)) -> bool) {
         let proc = &self.procs[pid];
-        let open = |at: &TopicPartition| proc.commits.values().any(|open| open.of.contains_key(at));
+        // A commit of several partitions is answered when all are settled; of a topic that is gone nothing is.
+        let living = |id: Uuid| self.cluster.topics.get(&id).is_some_and(|topic| !topic.deleted);
+        let open = |at: &TopicPartition| {
+            let mut asks = proc.commits.values().filter_map(|open| open.of.get(at));
+            asks.any(|ask| self.check.is_open(pid, at, *ask).is_some_and(living))
+        };
         let early = proc
             .draining
             .iter()
@@ -219,6 +224,12 @@ impl World {
                 }
             }
         }
+        if let (Ok(GroupReply::JoinGroup(join)), Some(identity)) = (result, &mut proc.identity)
+            && join.error_code == ErrorCode::NONE
+            && call.sent >= proc.anew_at
+        {
+            identity.2 = join.generation_id;
+        }
         let of_generation = matches!(call.what, "Heartbeat" | "SyncGroup");
         let over = proc.identity.as_ref().is_some_and(|(_, _, generation)| *generation != call.generation);
         proc.old_news = of_generation && over && result.is_ok();
@@ -226,7 +237,7 @@ impl World {
         let out = match result {
             Ok(GroupReply::Heartbeat(beat)) => {
                 let codes = [ErrorCode::UNKNOWN_MEMBER_ID, ErrorCode::ILLEGAL_GENERATION];
-                codes.contains(&beat.error_code) && current && !joining
+                codes.contains(&beat.error_code) && current && !joining && call.sent > proc.anew_at
             }
             Ok(GroupReply::ConsumerGroupHeartbeat(beat)) => {
                 let codes = [ErrorCode::UNKNOWN_MEMBER_ID, ErrorCode::FENCED_MEMBER_EPOCH];

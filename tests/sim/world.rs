@@ -73,6 +73,8 @@ pub(crate) struct World {
     pub(crate) producing: bool,
     /// What is sent just now takes long.
     pub(crate) sluggish: bool,
+    /// Answers to SyncGroup that are made just now are overtaken by all that follows until the next SyncGroup.
+    pub(crate) overtaken: bool,
     disturbing: bool,
     coordinator_at: Option<u64>,
     /// What the application does about events, after all of them.
@@ -125,6 +127,7 @@ impl World {
             strict: false,
             producing: true,
             sluggish: false,
+            overtaken: false,
             disturbing: true,
             coordinator_at: None,
             todo: Vec::new(),
@@ -335,7 +338,8 @@ impl World {
         self.nudge();
         self.settle(limit, "after the faults");
         // What was under way when the faults ended still ends somehow.
-        self.run_until(self.now + self.plan.request_timeout + 2 * SECOND);
+        let longest = self.plan.request_timeout.max(self.plan.rebalance + 5 * SECOND);
+        self.run_until(self.now + longest + 2 * SECOND);
         self.settle(limit, "after the last time-outs");
         if !self.check.failed() {
             self.graceful();
@@ -348,7 +352,7 @@ impl World {
         if self.plan.kind == Kind::Consumer || self.plan.slots.iter().all(Option::is_none) {
             return;
         }
-        self.run_until(self.now + 5 * SECOND);
+        self.run_until(self.now + 10 * SECOND);
         for slot in 0..self.slots.len() {
             if let Some(pid) = self.slots[slot].pid.filter(|_| !self.check.failed()) {
                 self.feed(pid, Input::Rejoin { reason: "topics may have grown".into() });

@@ -1,17 +1,16 @@
 //! The sticky assignors beside Kafka's own, in one run: a first assignment, and another after one member left.
 //!
-//! `assign [--libs DIR] [--rounds N] [--members N] [--topics N] [--partitions N]`, where DIR is what `cargo xtask assignors` fetched
-//! and compiled, and the partitions are those of each topic. Times are CPU time of the
-//! thread that assigns, the best of the rounds; the JVM is warm by then, and what its other threads collect does not count.
+//! `assign [--libs DIR] [--rounds N] [--members N] [--topics N] [--partitions N] [--apart 0|1]`, where DIR is what
+//! `cargo xtask assignors` fetched and compiled, and the partitions are those of each topic. With `--apart 1` members share no
+//! strings and sets, as if their subscriptions had been put together by hand. Times are CPU time of the thread that assigns, the best
+//! of the rounds; the JVM is warm by then, and what its other threads collect does not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use kavka_bench::counting;
-use kavka_group::assignor::{
-    Assignment, Assignor, CooperativeSticky, GroupSubscription, MemberSubscription, Sticky,
-};
+use kavka_group::assignor::{Assignor, CooperativeSticky, GroupSubscription, MemberSubscription, Sticky};
 use kavka_group::{TopicInfo, TopicMap, TopicPartition};
 
 #[global_allocator]
@@ -22,10 +21,12 @@ struct Shape {
     members: usize,
     topics: usize,
     partitions: usize,
+    /// Each member has a set of topics of its own.
+    apart: bool,
 }
 
 fn main() {
-    let mut shape = Shape { rounds: 5, members: 2_000, topics: 500, partitions: 2_000 };
+    let mut shape = Shape { rounds: 5, members: 2_000, topics: 500, partitions: 2_000, apart: false };
     let mut libs = "../target/kafka-libs/4.4.0".to_owned();
     let mut args = std::env::args().skip(1);
     while let Some(flag) = args.next() {
@@ -37,6 +38,7 @@ fn main() {
             "--members" => shape.members = number(),
             "--topics" => shape.topics = number(),
             "--partitions" => shape.partitions = number(),
+            "--apart" => shape.apart = number() > 0,
             _ => panic!("no flag {flag}"),
         }
     }
@@ -48,16 +50,19 @@ fn main() {
     let ours_peak = peak_mib(libc::RUSAGE_SELF);
     let java = java(&libs, &shape);
     println!(
-        "{:<26}{:>10}{:>10}{:>9}{:>16}{:>16}",
-        "", "kavka ms", "Java ms", "ratio", "kavka MiB made", "Java MiB made"
+        "{:<26}{:>10}{:>12}{:>10}{:>9}{:>14}{:>16}{:>16}",
+        "", "kavka ms", "with lists", "Java ms", "ratio", "with lists", "kavka MiB made", "Java MiB made"
     );
-    for (what, (seconds, bytes)) in &ours {
+    for (what, (seconds, bytes)) in ours.iter().filter(|(what, _)| !what.ends_with(LISTED)) {
+        let listed = ours.get(&format!("{what}{LISTED}")).map_or(f64::NAN, |(seconds, _)| *seconds);
         let (java_seconds, java_bytes) = java.get(what).expect("the Java program measures the same");
         println!(
-            "{what:<26}{:>10.1}{:>10.1}{:>9.3}{:>16.1}{:>16.1}",
+            "{what:<26}{:>10.1}{:>12.1}{:>10.1}{:>9.3}{:>14.3}{:>16.1}{:>16.1}",
             seconds * 1e3,
+            listed * 1e3,
             java_seconds * 1e3,
             seconds / java_seconds,
+            listed / java_seconds,
             bytes / MIB,
             java_bytes / MIB,
         );
@@ -70,6 +75,9 @@ fn main() {
 
 const MIB: f64 = 1024.0 * 1024.0;
 
+/// Behind what was measured: until each member's partitions are listed by name, as Java's assignors do it at once.
+const LISTED: &str = " listed";
+
 /// What was measured, with seconds and bytes allocated.
 type Results = BTreeMap<String, (f64, f64)>;
 
@@ -81,23 +89,24 @@ fn measure(assignor: &dyn Assignor, shape: &Shape, results: &mut Results) {
     }
     for _ in 0..shape.rounds {
         let mut group = GroupSubscription::default();
+        let wanted = || Arc::new(names.iter().map(|name| Arc::from(&**name)).collect::<BTreeSet<Arc<str>>>());
+        let shared = wanted();
         for member in 0..shape.members {
-            // As read from the members' subscriptions: each has strings of its own.
-            let topics: BTreeSet<Arc<str>> = names.iter().map(|name| Arc::from(&**name)).collect();
+            // As a leader reads subscriptions: what they have in common is kept once.
+            let topics = if shape.apart { wanted() } else { shared.clone() };
             let subscription = MemberSubscription { topics, ..Default::default() };
             group.members.insert(format!("consumer-{member:05}").into(), subscription);
         }
-        let assignment = timed(assignor, &group, &topics, "first", results);
+        let shares = timed(assignor, &group, &topics, "first", results);
         for (id, member) in &mut group.members {
-            let owned: BTreeSet<TopicPartition> = assignment[id].iter().cloned().collect();
+            let owned: BTreeSet<TopicPartition> = shares[id].iter().cloned().collect();
             member.user_data = assignor.user_data(&owned, Some(1));
             member.owned = owned.into_iter().collect();
             member.generation = Some(1);
-            let mut own: Option<Arc<str>> = None;
             for partition in &mut member.owned {
-                let topic = own.take_if(|own| **own == *partition.topic);
-                partition.topic = topic.unwrap_or_else(|| Arc::from(&*partition.topic));
-                own = Some(partition.topic.clone());
+                if let Some(name) = member.topics.get(&partition.topic) {
+                    partition.topic = name.clone();
+                }
             }
         }
         group.members.remove(&*format!("consumer-{:05}", shape.members / 2));
@@ -111,13 +120,17 @@ fn timed(
     topics: &TopicMap,
     phase: &str,
     results: &mut Results,
-) -> Assignment {
+) -> BTreeMap<Arc<str>, Vec<TopicPartition>> {
     let (bytes, start) = (counting::bytes(), thread_seconds());
     let assignment = assignor.assign(group, topics);
-    let (seconds, bytes) = (thread_seconds() - start, counting::bytes() - bytes);
-    let best = results.entry(format!("{} {phase}", assignor.name())).or_insert((f64::MAX, 0.0));
-    *best = (best.0.min(seconds), bytes as f64);
-    assignment
+    let (assigned, made) = (thread_seconds() - start, counting::bytes() - bytes);
+    let lists = assignment.by_member();
+    let (listed, all) = (thread_seconds() - start, counting::bytes() - bytes);
+    for (seconds, bytes, how) in [(assigned, made, ""), (listed, all, LISTED)] {
+        let best = results.entry(format!("{} {phase}{how}", assignor.name())).or_insert((f64::MAX, 0.0));
+        *best = (best.0.min(seconds), bytes as f64);
+    }
+    lists
 }
 
 fn java(libs: &str, shape: &Shape) -> Results {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use consumer_support::*;
 use kavka_client::{Consumer, ErrorKind, Event, OffsetAndMetadata, Start};
-use kavka_testbroker::GroupState;
+use kavka_testbroker::{GroupState, GroupView};
 use kavka_wire::{ApiKey, ErrorCode};
 
 fn sorted(mut partitions: Vec<kavka_client::TopicPartition>) -> Vec<i32> {
@@ -75,13 +75,8 @@ async fn three_members_share_everything_once() {
             }
         });
     }
-    loop {
-        let group = rig.cluster.group("g").await;
-        if group.is_some_and(|group| group.members.len() == 3 && group.state == GroupState::Stable) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let shared = |group: &GroupView| group.members.len() == 3 && group.state == GroupState::Stable;
+    within(rig.cluster.group_until("g", shared)).await.unwrap();
     rig.fill(6, 200, 10).await;
     let mut counted = BTreeSet::new();
     while counted.len() < 1200 {

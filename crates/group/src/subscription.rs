@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use kavka_wire::codec::{Limits, Message, Reader, Writer};
 use kavka_wire::messages::consumer_protocol_assignment::TopicPartition as AssignedTopic;
 use kavka_wire::messages::consumer_protocol_subscription::TopicPartition as OwnedTopic;
@@ -66,33 +67,90 @@ pub(crate) fn encode_subscription(
     with_version(&subscription, SUBSCRIPTION_VERSION)
 }
 
-/// What another member subscribed to; `None` when the bytes make no sense.
-pub(crate) fn decode_subscription(bytes: &Bytes) -> Option<MemberSubscription> {
-    let subscription: ConsumerProtocolSubscription = behind_version(bytes)?;
-    let mut owned = Vec::new();
-    for topic in &subscription.owned_partitions {
-        let name: Arc<str> = (&*topic.topic).into();
-        owned.extend(
-            topic.partitions.iter().map(|&partition| TopicPartition { topic: name.clone(), partition }),
-        );
-    }
-    Some(MemberSubscription {
-        instance_id: None,
-        topics: subscription.topics.iter().map(|topic| (&**topic).into()).collect(),
-        owned,
-        generation: (subscription.generation_id >= 0).then_some(subscription.generation_id),
-        rack: subscription.rack_id.as_deref().filter(|rack| !rack.is_empty()).map(Into::into),
-        user_data: subscription.user_data.map(|data| Bytes::copy_from_slice(&data)),
-    })
+/// Names in the subscriptions of a group, so that its members share them: mostly they all want the same.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    names: BTreeSet<Arc<str>>,
+    /// By what stands in a subscription.
+    sets: BTreeMap<Vec<ByteString>, Arc<BTreeSet<Arc<str>>>>,
 }
 
-/// A member's assignment, for SyncGroup.
-pub(crate) fn encode_assignment(partitions: &[TopicPartition]) -> Bytes {
-    let assigned = by_topic(partitions)
-        .into_iter()
-        .map(|(topic, partitions)| AssignedTopic { topic: topic.into(), partitions });
-    let assignment = ConsumerProtocolAssignment { assigned_partitions: assigned.collect(), user_data: None };
-    with_version(&assignment, ASSIGNMENT_VERSION)
+impl Names {
+    fn name(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.names.get(name) {
+            return known.clone();
+        }
+        let new: Arc<str> = name.into();
+        self.names.insert(new.clone());
+        new
+    }
+
+    fn set(&mut self, topics: Vec<ByteString>) -> Arc<BTreeSet<Arc<str>>> {
+        if let Some(known) = self.sets.get(&topics) {
+            return known.clone();
+        }
+        let new: Arc<BTreeSet<_>> = Arc::new(topics.iter().map(|topic| self.name(topic)).collect());
+        self.sets.insert(topics, new.clone());
+        new
+    }
+
+    /// What another member subscribed to; `None` when the bytes make no sense.
+    pub(crate) fn decode_subscription(&mut self, bytes: &Bytes) -> Option<MemberSubscription> {
+        let subscription: ConsumerProtocolSubscription = behind_version(bytes)?;
+        let mut owned = Vec::new();
+        for topic in &subscription.owned_partitions {
+            let name = self.name(&topic.topic);
+            owned.extend(
+                topic.partitions.iter().map(|&partition| TopicPartition { topic: name.clone(), partition }),
+            );
+        }
+        Some(MemberSubscription {
+            instance_id: None,
+            topics: self.set(subscription.topics),
+            owned,
+            generation: (subscription.generation_id >= 0).then_some(subscription.generation_id),
+            rack: subscription.rack_id.as_deref().filter(|rack| !rack.is_empty()).map(Into::into),
+            user_data: subscription.user_data.map(|data| Bytes::copy_from_slice(&data)),
+        })
+    }
+}
+
+/// Writes the assignments of a group's members, for SyncGroup. It goes on using the lists of one member for the next: a large group
+/// has many.
+#[derive(Debug)]
+pub(crate) struct AssignmentWriter {
+    topics: Vec<ByteString>,
+    message: ConsumerProtocolAssignment,
+    spare: Vec<AssignedTopic>,
+}
+
+impl AssignmentWriter {
+    /// Knows the names of topics by their numbers.
+    pub(crate) fn new(topics: &[Arc<str>]) -> Self {
+        let topics = topics.iter().map(|topic| (&**topic).into()).collect();
+        AssignmentWriter { topics, message: ConsumerProtocolAssignment::default(), spare: Vec::new() }
+    }
+
+    /// One member's assignment: numbers of topics and of partitions. Those of a topic follow each other.
+    pub(crate) fn write(&mut self, partitions: impl IntoIterator<Item = (usize, i32)>) -> Bytes {
+        let assigned = &mut self.message.assigned_partitions;
+        self.spare.append(assigned);
+        let mut last = None;
+        for (topic, partition) in partitions {
+            match assigned.last_mut() {
+                Some(of_topic) if last == Some(topic) => of_topic.partitions.push(partition),
+                _ => {
+                    let mut next = self.spare.pop().unwrap_or_default();
+                    next.topic = self.topics[topic].clone();
+                    next.partitions.clear();
+                    next.partitions.push(partition);
+                    assigned.push(next);
+                    last = Some(topic);
+                }
+            }
+        }
+        with_version(&self.message, ASSIGNMENT_VERSION)
+    }
 }
 
 /// What this member was assigned. No bytes at all, which a leader leaves that forgot the member, are no partitions; `None` when
@@ -123,6 +181,10 @@ mod tests {
         names.iter().map(|name| Arc::from(*name)).collect()
     }
 
+    fn decoded(bytes: &Bytes) -> Option<MemberSubscription> {
+        Names::default().decode_subscription(bytes)
+    }
+
     #[test]
     fn a_subscription_survives_the_coordinator() {
         let owned = BTreeSet::from([
@@ -132,8 +194,8 @@ mod tests {
         ]);
         let bytes =
             encode_subscription(&topics(&["b", "a"]), &owned, 7, Some("r1"), Some(Bytes::from_static(b"u")));
-        let read = decode_subscription(&bytes).unwrap();
-        assert_eq!(read.topics, topics(&["a", "b"]));
+        let read = decoded(&bytes).unwrap();
+        assert_eq!(*read.topics, topics(&["a", "b"]));
         assert_eq!(read.owned.into_iter().collect::<BTreeSet<_>>(), owned);
         assert_eq!(
             (read.generation, read.rack.as_deref(), read.user_data.as_deref()),
@@ -146,24 +208,39 @@ mod tests {
         let mut bytes = encode_subscription(&topics(&["a"]), &BTreeSet::new(), -1, None, None).to_vec();
         bytes[1] = 9;
         bytes.extend_from_slice(b"what later versions add");
-        let read = decode_subscription(&bytes.into()).unwrap();
-        assert_eq!((read.topics, read.generation), (topics(&["a"]), None));
+        let read = decoded(&bytes.into()).unwrap();
+        assert_eq!((&*read.topics, read.generation), (&topics(&["a"]), None));
     }
 
     #[test]
     fn bytes_that_make_no_sense_are_told_apart_from_none() {
-        assert!(decode_subscription(&Bytes::new()).is_none());
-        assert!(decode_subscription(&Bytes::from_static(&[0xff, 0xff, 0, 0])).is_none());
+        assert!(decoded(&Bytes::new()).is_none());
+        assert!(decoded(&Bytes::from_static(&[0xff, 0xff, 0, 0])).is_none());
         assert!(decode_assignment(&Bytes::from_static(&[0])).is_none());
         assert_eq!(decode_assignment(&Bytes::new()), Some(BTreeSet::new()));
     }
 
     #[test]
     fn an_assignment_survives_the_coordinator() {
-        let partitions = [TopicPartition::new("t", 4), TopicPartition::new("s", 0)];
-        assert_eq!(
-            decode_assignment(&encode_assignment(&partitions)),
-            Some(partitions.into_iter().collect())
-        );
+        let mut writer = AssignmentWriter::new(&["s".into(), "t".into()]);
+        for given in [&[(0, 0), (1, 2), (1, 4)][..], &[], &[(1, 3)]] {
+            let expected =
+                given.iter().map(|&(topic, id)| TopicPartition::new(["s", "t"][topic], id)).collect();
+            assert_eq!(decode_assignment(&writer.write(given.iter().copied())), Some(expected));
+        }
+    }
+
+    #[test]
+    fn members_that_want_the_same_share_it() {
+        let owned = BTreeSet::from([TopicPartition::new("a", 1)]);
+        let mut names = Names::default();
+        let mut read = |wanted: &[&str]| {
+            let bytes = encode_subscription(&topics(wanted), &owned, 7, None, None);
+            names.decode_subscription(&bytes).unwrap()
+        };
+        let (one, other, third) = (read(&["a", "b"]), read(&["a", "b"]), read(&["b"]));
+        assert!(Arc::ptr_eq(&one.topics, &other.topics));
+        assert!(Arc::ptr_eq(one.topics.first().unwrap(), &other.owned[0].topic));
+        assert_eq!((&*one.topics, &*third.topics), (&topics(&["a", "b"]), &topics(&["b"])));
     }
 }

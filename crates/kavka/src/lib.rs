@@ -49,6 +49,42 @@
 //! # }
 //! ```
 //!
+//! How members of a classic group share partitions is up to an assignor: [`assignor`] has Kafka's own, and yours is a few lines.
+//!
+//! ```no_run
+//! # async fn example(client: kavka::Client) -> kavka::Result<()> {
+//! use std::sync::Arc;
+//!
+//! use kavka::assignor::{Assignment, Assignor, GroupSubscription, TopicMap};
+//!
+//! /// Gives everything to the first member; the others stand by.
+//! #[derive(Debug)]
+//! struct Standby;
+//!
+//! impl Assignor for Standby {
+//!     fn name(&self) -> &str {
+//!         "standby"
+//!     }
+//!
+//!     fn assign(&self, group: &GroupSubscription, topics: &TopicMap) -> Assignment {
+//!         let mut assignment = Assignment::new(group, topics);
+//!         if let Some((first, member)) = group.members.first_key_value() {
+//!             for topic in &*member.topics {
+//!                 for partition in 0..topics.partitions(topic) {
+//!                     assignment.give(first, topic, partition);
+//!                 }
+//!             }
+//!         }
+//!         assignment
+//!     }
+//! }
+//!
+//! let standby: Arc<dyn Assignor> = Arc::new(Standby);
+//! let consumer = client.consumer().group("night-shift").assignors([standby]).subscribe(["orders"]).start().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Producing
 //!
 //! ```no_run

@@ -1,5 +1,6 @@
 //! How the leader of a group shares partitions among its members.
 
+mod assignment;
 mod java_order;
 mod range;
 mod round_robin;
@@ -11,11 +12,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use assignment::Assignment;
+pub(crate) use assignment::{ByMember, NOBODY};
 pub use range::Range;
 pub use round_robin::RoundRobin;
 pub use sticky::{CooperativeSticky, Sticky};
 
-use crate::{TopicMap, TopicPartition};
+use crate::TopicPartition;
+pub use crate::{TopicInfo, TopicMap};
 
 /// What happens to a member's partitions while its group rebalances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,12 +46,10 @@ pub trait Assignor: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Shares the partitions of `topics` among members. Members that are left out get nothing.
+    /// Shares the partitions of `topics` among members. [`Assignment`] has an example. An answer that gives a partition to a member that
+    /// does not want its topic, or, of a cooperative assignor, one that another member still has, ends the consumer with an error.
     fn assign(&self, group: &GroupSubscription, topics: &TopicMap) -> Assignment;
 }
-
-/// Who gets what, by member id.
-pub type Assignment = BTreeMap<Arc<str>, Vec<TopicPartition>>;
 
 /// The members of a group, by member id.
 #[derive(Debug, Clone, Default)]
@@ -61,8 +63,8 @@ pub struct GroupSubscription {
 pub struct MemberSubscription {
     /// Its instance id, when it is static.
     pub instance_id: Option<Arc<str>>,
-    /// Topics that it wants.
-    pub topics: BTreeSet<Arc<str>>,
+    /// Topics that it wants. Members that want the same mostly share one set.
+    pub topics: Arc<BTreeSet<Arc<str>>>,
     /// Partitions that it had.
     pub owned: Vec<TopicPartition>,
     /// The generation in which it had them (KIP-792).
@@ -77,10 +79,10 @@ impl GroupSubscription {
     /// All topics that some member wants.
     pub fn topics(&self) -> BTreeSet<Arc<str>> {
         let mut topics = BTreeSet::new();
-        let mut last = None;
+        let mut last: Option<&Arc<BTreeSet<Arc<str>>>> = None;
         for member in self.members.values() {
             // Mostly all want the same, and to compare is cheaper than to insert.
-            if last != Some(&member.topics) {
+            if last.is_none_or(|last| !Arc::ptr_eq(last, &member.topics) && *last != member.topics) {
                 topics.extend(member.topics.iter().cloned());
             }
             last = Some(&member.topics);

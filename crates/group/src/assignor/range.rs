@@ -1,8 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Assignment, Assignor, GroupSubscription};
-use crate::{TopicMap, TopicPartition};
+use super::{Assignment, Assignor, GroupSubscription, MemberSubscription};
+use crate::TopicMap;
 
 /// Gives each member a range of consecutive partitions of each topic, so that equal partitions of equally partitioned topics meet
 /// at one member (`range`). Members with racks are given partitions with a replica in their rack, as far as the ranges stay equally
@@ -16,33 +16,27 @@ impl Assignor for Range {
     }
 
     fn assign(&self, group: &GroupSubscription, topics: &TopicMap) -> Assignment {
-        let members = group.sorted();
-        let mut assignment: Assignment = members.iter().map(|(id, _)| ((*id).clone(), Vec::new())).collect();
-        let mut shares: Vec<Share<'_>> = group
-            .topics()
+        let mut assignment = Assignment::new(group, topics);
+        let members: Vec<_> = group
+            .sorted()
             .into_iter()
-            .filter(|topic| topics.partitions(topic) > 0)
-            .map(|topic| Share::new(topic, &members, topics))
+            .filter_map(|(id, member)| Some((assignment.member(id)?, member)))
             .collect();
-        let by_rack = shares.iter().any(|share| share.by_rack);
-        if by_rack {
+        let mut shares: Vec<Share<'_>> =
+            assignment.topics().iter().map(|topic| Share::new(topic, &members, topics)).collect();
+        if shares.iter().any(|share| share.by_rack) {
             match_racks(&mut shares);
         }
         for share in &mut shares {
             share.deal(|_, _| true);
         }
-        for share in shares {
-            for (member, partitions) in share.members.iter().zip(share.given) {
-                let all = assignment.entry(member.id.clone()).or_default();
-                all.extend(
-                    partitions
-                        .into_iter()
-                        .map(|partition| TopicPartition { topic: share.topic.clone(), partition }),
-                );
+        for (number, share) in shares.into_iter().enumerate() {
+            let owners = assignment.owners_mut(number);
+            for (taker, partitions) in share.members.iter().zip(share.given) {
+                for partition in partitions {
+                    owners[partition as usize] = taker.member;
+                }
             }
-        }
-        if by_rack {
-            assignment.values_mut().for_each(|partitions| partitions.sort());
         }
         assignment
     }
@@ -50,13 +44,12 @@ impl Assignor for Range {
 
 #[derive(PartialEq, Eq, PartialOrd, Ord, Clone)]
 struct Taker {
-    id: Arc<str>,
+    member: u32,
     rack: Option<Arc<str>>,
 }
 
 /// One topic on its way to the members that want it.
 struct Share<'a> {
-    topic: Arc<str>,
     members: Vec<Taker>,
     given: Vec<Vec<i32>>,
     open: BTreeSet<i32>,
@@ -69,18 +62,14 @@ struct Share<'a> {
 }
 
 impl<'a> Share<'a> {
-    fn new(
-        topic: Arc<str>,
-        members: &[(&Arc<str>, &super::MemberSubscription)],
-        topics: &'a TopicMap,
-    ) -> Self {
+    fn new(topic: &Arc<str>, members: &[(u32, &MemberSubscription)], topics: &'a TopicMap) -> Self {
         let takers: Vec<Taker> = members
             .iter()
-            .filter(|(_, member)| member.topics.contains(&topic))
-            .map(|(id, member)| Taker { id: (*id).clone(), rack: member.rack.clone() })
+            .filter(|(_, member)| member.topics.contains(topic))
+            .map(|&(number, member)| Taker { member: number, rack: member.rack.clone() })
             .collect();
-        let partitions = topics.partitions(&topic);
-        let racks = topics.get(&topic).map_or(&[][..], |info| &info.racks);
+        let partitions = topics.partitions(topic);
+        let racks = topics.get(topic).map_or(&[][..], |info| &info.racks);
         let (count, takers_count) = (partitions as usize, takers.len().max(1));
         Share {
             given: vec![Vec::new(); takers.len()],
@@ -88,7 +77,6 @@ impl<'a> Share<'a> {
             by_rack: rack_matters(&takers, racks),
             quota: count / takers_count,
             extras: count % takers_count,
-            topic,
             members: takers,
             racks,
             partitions,

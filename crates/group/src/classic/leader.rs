@@ -10,11 +10,13 @@ use kavka_wire::messages::sync_group::SyncGroupRequestAssignment;
 use super::Member;
 use super::state::{Lead, State};
 use crate::api::{Config, Event, TopicPartition};
-use crate::assignor::{Assignment, Assignor, GroupSubscription, MemberSubscription, RebalanceProtocol};
+use crate::assignor::{
+    Assignment, Assignor, ByMember, GroupSubscription, MemberSubscription, RebalanceProtocol,
+};
 use crate::group::Outbox;
 use crate::membership::Step;
 use crate::planted::planted;
-use crate::subscription::{decode_subscription, encode_assignment};
+use crate::subscription::{AssignmentWriter, Names};
 use crate::{GroupError, GroupErrorKind, TopicMap};
 
 /// The topics of the whole group as they were when partitions were shared. When they change, the leader rejoins.
@@ -28,8 +30,9 @@ pub(super) struct Watch {
 /// What the members told the coordinator. One whose bytes make no sense stays a member and gets nothing, so that it cannot harm the
 /// others.
 pub(super) fn group_subscription(members: &[JoinGroupResponseMember]) -> GroupSubscription {
+    let mut names = Names::default();
     let member = |member: &JoinGroupResponseMember| {
-        let subscription = decode_subscription(&member.metadata).unwrap_or_default();
+        let subscription = names.decode_subscription(&member.metadata).unwrap_or_default();
         let instance_id = member.group_instance_id.as_deref().map(Into::into);
         (Arc::from(&*member.member_id), MemberSubscription { instance_id, ..subscription })
     };
@@ -70,7 +73,7 @@ impl Member {
         let assignments = if *skip {
             Vec::new()
         } else {
-            let mut shares = assignor.assign(group, &self.topics);
+            let shares = assignor.assign(group, &self.topics);
             if let Err(why) = verify(&**assignor, group, &self.topics, &shares) {
                 let what = format!(
                     "the assignor `{}` gave an assignment that cannot be carried out: {why}",
@@ -78,12 +81,7 @@ impl Member {
                 );
                 return Step::Fatal(GroupError::new(GroupErrorKind::Configuration, what));
             }
-            let share = |member: &Arc<str>| SyncGroupRequestAssignment {
-                member_id: (&**member).into(),
-                assignment: encode_assignment(&shares.remove(member).unwrap_or_default()),
-                ..Default::default()
-            };
-            group.members.keys().map(share).collect()
+            encoded(group, &shares)
         };
         let with_racks = group.has_racks();
         let seen = self.topics.snapshot(&topics, with_racks);
@@ -103,44 +101,95 @@ impl Member {
     }
 }
 
-/// Whether an assignment can be sent: an assignor may be the user's own. One owner for each partition, who wants its topic; and what
-/// a cooperative member still has goes to nobody else before it was given up.
+/// What each member of the group is told. One that the assignor left out gets nothing.
+fn encoded(group: &GroupSubscription, assignment: &Assignment) -> Vec<SyncGroupRequestAssignment> {
+    let by_member = ByMember::new(assignment);
+    let mut writer = AssignmentWriter::new(assignment.topics());
+    let share = |id: &Arc<str>| SyncGroupRequestAssignment {
+        member_id: (&**id).into(),
+        assignment: writer.write(assignment.member(id).into_iter().flat_map(|member| by_member.of(member))),
+        ..Default::default()
+    };
+    group.members.keys().map(share).collect()
+}
+
+/// Whether an assignment can be sent: an assignor may be the user's own, and may have made it of another group. What is given exists
+/// and goes to a member that wants its topic; and what a cooperative member still has goes to nobody else before it was given up.
 fn verify(
     assignor: &dyn Assignor,
     group: &GroupSubscription,
     topics: &TopicMap,
     assignment: &Assignment,
 ) -> Result<(), String> {
-    let mut taken: BTreeMap<&Arc<str>, Vec<bool>> = BTreeMap::new();
-    for (id, partitions) in assignment {
-        let member = group.members.get(id).ok_or_else(|| format!("`{id}` is no member of the group"))?;
-        for partition in partitions {
-            let TopicPartition { topic, partition: number } = partition;
-            if !member.topics.contains(topic) {
-                return Err(format!("{partition} for `{id}`, which does not want the topic"));
-            }
-            let of_topic =
-                taken.entry(topic).or_insert_with(|| vec![false; topics.partitions(topic).max(0) as usize]);
-            match usize::try_from(*number).ok().and_then(|number| of_topic.get_mut(number)) {
-                None => return Err(format!("{partition}, which does not exist")),
-                Some(taken) if *taken => return Err(format!("{partition} twice")),
-                Some(taken) => *taken = true,
-            }
-        }
+    if let Some(misfit) = assignment.misfit() {
+        return Err(misfit.to_owned());
     }
+    verify_wanted(group, topics, assignment)?;
     // Kafka's own knows which claims are stale.
-    if assignor.protocol() == RebalanceProtocol::Cooperative && assignor.name() != "cooperative-sticky" {
-        let owners =
-            group.members.iter().flat_map(|(id, member)| member.owned.iter().map(move |owned| (owned, id)));
-        let owners: BTreeMap<_, _> = owners.collect();
-        let all = assignment
-            .iter()
-            .flat_map(|(id, partitions)| partitions.iter().map(move |partition| (id, partition)));
-        for (id, partition) in all {
-            if let Some(owner) = owners.get(partition).filter(|owner| **owner != id) {
-                return Err(format!("{partition} for `{id}` while `{owner}` still has it"));
+    match assignor.protocol() {
+        RebalanceProtocol::Cooperative if assignor.name() != "cooperative-sticky" => {
+            verify_given_up(group, assignment)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn verify_wanted(
+    group: &GroupSubscription,
+    topics: &TopicMap,
+    assignment: &Assignment,
+) -> Result<(), String> {
+    let ids: Vec<&Arc<str>> = assignment.members().collect();
+    // Members that want the same share a number. One that is not in the group wants nothing.
+    let nothing = Arc::default();
+    let mut sets: Vec<&Arc<BTreeSet<Arc<str>>>> = Vec::new();
+    let mut set_of = Vec::with_capacity(ids.len());
+    for id in &ids {
+        let wanted = group.members.get(&***id).map_or(&nothing, |member| &member.topics);
+        if sets.last().is_none_or(|last| !Arc::ptr_eq(last, wanted) && *last != wanted) {
+            sets.push(wanted);
+        }
+        set_of.push(sets.len() - 1);
+    }
+    for (number, topic) in assignment.topics().iter().enumerate() {
+        let wanted: Vec<bool> = sets.iter().map(|set| set.contains(topic)).collect();
+        let exist = topics.partitions(topic);
+        for (partition, owner) in (0..).zip(assignment.owners(number)) {
+            let Some(set) = set_of.get(*owner as usize) else { continue };
+            if partition >= exist {
+                return Err(format!("{topic}-{partition}, which does not exist"));
+            }
+            if !wanted[*set] {
+                let id = ids[*owner as usize];
+                return Err(match group.members.contains_key(id) {
+                    true => format!("{topic}-{partition} for `{id}`, which does not want the topic"),
+                    false => format!("{topic}-{partition} for `{id}`, which is no member of the group"),
+                });
             }
         }
     }
     Ok(())
+}
+
+/// Whether everything that members still have stays with one of them, or goes to nobody.
+fn verify_given_up(group: &GroupSubscription, assignment: &Assignment) -> Result<(), String> {
+    let claims =
+        || group.members.iter().flat_map(|(id, member)| member.owned.iter().map(move |had| (id, had)));
+    let goes_to = |had: &TopicPartition| assignment.owner(&had.topic, had.partition);
+    // What would go to another member than one that has it, who mostly is the only one.
+    let mut moved = BTreeMap::new();
+    for (id, had) in claims() {
+        if let Some(owner) = goes_to(had).filter(|owner| *owner != id) {
+            moved.entry(had).or_insert((id, owner));
+        }
+    }
+    if !moved.is_empty() {
+        for (_, had) in claims().filter(|(id, had)| goes_to(had) == Some(id)) {
+            moved.remove(had);
+        }
+    }
+    match moved.first_key_value() {
+        Some((had, (id, owner))) => Err(format!("{had} for `{owner}` while `{id}` still has it")),
+        None => Ok(()),
+    }
 }

@@ -76,7 +76,7 @@ fn member(assignor: &dyn Assignor, text: &str) -> Option<(Arc<str>, MemberSubscr
     };
     let subscription = MemberSubscription {
         instance_id: some(instance).map(Into::into),
-        topics: split(topics, ',').map(Arc::from).collect(),
+        topics: Arc::new(split(topics, ',').map(Arc::from).collect()),
         owned: if version >= 1 { owned } else { Vec::new() },
         generation: generation.filter(|generation| version >= 2 && *generation >= 0),
         rack: some(rack).filter(|_| version >= 3).map(Into::into),
@@ -101,9 +101,9 @@ fn partitions(text: &str) -> Option<Vec<TopicPartition>> {
 
 /// An assignment as text.
 pub(crate) fn text(assignment: &Assignment) -> String {
-    let members = assignment.iter().map(|(id, partitions)| {
+    let members = assignment.by_member().into_iter().map(|(id, partitions)| {
         let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
-        for TopicPartition { topic, partition } in partitions {
+        for TopicPartition { topic, partition } in &partitions {
             topics.entry(topic).or_default().push(*partition);
         }
         let topics = topics.into_iter().map(|(topic, ids)| format!("{topic}:{}", ranges(ids)));

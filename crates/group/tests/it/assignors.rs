@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use crate::rig::{map, topics};
 
 fn member(names: &[&str]) -> MemberSubscription {
-    MemberSubscription { topics: topics(names), ..Default::default() }
+    MemberSubscription { topics: topics(names).into(), ..Default::default() }
 }
 
 fn group(members: &[(&str, MemberSubscription)]) -> GroupSubscription {
@@ -20,7 +20,7 @@ fn group(members: &[(&str, MemberSubscription)]) -> GroupSubscription {
 /// `a=t-0,t-1 b=t-2`
 fn run(assignor: &dyn Assignor, group: &GroupSubscription, topics: &TopicMap) -> String {
     let assignment = assignor.assign(group, topics);
-    let lines = assignment.iter().map(|(id, partitions)| {
+    let lines = assignment.by_member().into_iter().map(|(id, partitions)| {
         let partitions: Vec<String> = partitions.iter().map(ToString::to_string).collect();
         format!("{id}={}", partitions.join(","))
     });
@@ -55,7 +55,7 @@ fn members_get_only_what_they_want_and_what_exists() {
     let expected = "a=t1-0,t1-1,t1-2,t1-3,t2-0,t2-1 b=t2-2,t2-3,t3-0,t3-1,t3-2,t3-3 c=t4-0,t4-1,t4-2,t4-3";
     assert_eq!(run(&Range, &mixed, &counts), expected);
     for assignor in [&Range as &dyn Assignor, &RoundRobin] {
-        let sizes: Vec<usize> = assignor.assign(&mixed, &counts).values().map(Vec::len).collect();
+        let sizes: Vec<usize> = assignor.assign(&mixed, &counts).by_member().values().map(Vec::len).collect();
         assert_eq!(sizes, [6, 6, 4], "{}", assignor.name());
         assert_eq!(run(assignor, &group(&[("a", member(&["gone"]))]), &counts), "a=");
         assert_eq!(run(assignor, &group(&[("a", member(&[]))]), &counts), "a=");
@@ -68,11 +68,11 @@ fn static_members_come_first_and_keep_their_share_under_a_new_member_id() {
     let fixed = |instance: &str| MemberSubscription { instance_id: Some(instance.into()), ..member(&["t"]) };
     for assignor in [&Range as &dyn Assignor, &RoundRobin] {
         let first = group(&[("a", member(&["t"])), ("x", fixed("2")), ("y", fixed("1"))]);
-        let by_id = assignor.assign(&first, &map(&[("t", 3)]));
+        let by_id = assignor.assign(&first, &map(&[("t", 3)])).by_member();
         let at = |id: &str| by_id[id][0].partition;
         assert_eq!((at("y"), at("x"), at("a")), (0, 1, 2), "{}", assignor.name());
         let again = group(&[("a", member(&["t"])), ("zz", fixed("1")), ("b", fixed("2"))]);
-        let by_id = assignor.assign(&again, &map(&[("t", 3)]));
+        let by_id = assignor.assign(&again, &map(&[("t", 3)])).by_member();
         assert_eq!((by_id["zz"][0].partition, by_id["b"][0].partition), (0, 1), "{}", assignor.name());
     }
 }
@@ -126,7 +126,7 @@ fn any_group() -> impl Strategy<Value = (GroupSubscription, TopicMap)> {
         let mut group = GroupSubscription::default();
         for (index, (wanted, rack, fixed)) in members.into_iter().enumerate() {
             let subscription = MemberSubscription {
-                topics: wanted.into_iter().map(|t| Arc::from(format!("t{t}"))).collect(),
+                topics: Arc::new(wanted.into_iter().map(|t| Arc::from(format!("t{t}"))).collect()),
                 rack: rack.map(Arc::from),
                 instance_id: fixed.then(|| Arc::from(format!("i{}", 9 - index))),
                 ..Default::default()
@@ -154,11 +154,9 @@ proptest! {
         for assignor in [&Range as &dyn Assignor, &RoundRobin] {
             let assignment = assignor.assign(&group, &metadata);
             let mut seen = BTreeSet::new();
-            for (id, partitions) in &assignment {
-                for partition in partitions {
-                    prop_assert!(group.members[id].topics.contains(&partition.topic));
-                    prop_assert!(seen.insert(partition.clone()), "{partition} twice");
-                }
+            for (id, partition) in assignment.iter() {
+                prop_assert!(group.members[id].topics.contains(&partition.topic));
+                prop_assert!(seen.insert(partition.clone()), "{partition} twice");
             }
             let wanted: i32 = group.topics().iter().map(|topic| metadata.partitions(topic)).sum();
             prop_assert_eq!(seen.len(), wanted as usize);
@@ -167,7 +165,7 @@ proptest! {
 
     #[test]
     fn range_shares_of_one_topic_differ_by_one_at_most((group, metadata) in any_group()) {
-        let assignment = Range.assign(&group, &metadata);
+        let assignment = Range.assign(&group, &metadata).by_member();
         for topic in group.topics() {
             let takers = group.members.iter().filter(|(_, member)| member.topics.contains(&topic));
             let sizes: Vec<usize> = takers

@@ -58,13 +58,14 @@ impl Group {
         // Nobody wants nothing, or a group could not be uniform.
         let topics = if topics.is_empty() { BTreeSet::from(["t0".into()]) } else { topics };
         self.born += 1;
-        let member = MemberSubscription { topics, ..Default::default() };
+        let member = MemberSubscription { topics: topics.into(), ..Default::default() };
         self.group.members.insert(format!("m{}", self.born).into(), member);
     }
 
     /// The members take what they are given.
     fn take(&mut self, assignor: &dyn Assignor, assignment: &Assignment) {
         self.generation += 1;
+        let assignment = assignment.by_member();
         for (id, member) in &mut self.group.members {
             let owned: BTreeSet<TopicPartition> = assignment[id].iter().cloned().collect();
             member.user_data = assignor.user_data(&owned, Some(self.generation));
@@ -100,15 +101,13 @@ impl Group {
 }
 
 fn owners(assignment: &Assignment) -> BTreeMap<TopicPartition, Arc<str>> {
-    let all =
-        assignment.iter().flat_map(|(id, partitions)| partitions.iter().map(|p| (p.clone(), id.clone())));
-    all.collect()
+    assignment.iter().map(|(id, partition)| (partition, id.clone())).collect()
 }
 
 /// Each partition has an owner, who wants it, and nobody has so little more than another that something could move.
 fn check_complete(group: &Group, assignment: &Assignment) {
-    let owners = owners(assignment);
-    assert_eq!(assignment.values().map(Vec::len).sum::<usize>(), owners.len(), "something was given twice");
+    let (owners, assignment) = (owners(assignment), assignment.by_member());
+    assert_eq!(assignment.values().map(Vec::len).sum::<usize>(), owners.len());
     assert_eq!(owners.len(), group.wanted(), "something was given to nobody");
     for (partition, owner) in &owners {
         assert!(
@@ -124,7 +123,7 @@ fn check_complete(group: &Group, assignment: &Assignment) {
 
 /// As many partitions stay where they are as even shares allow.
 fn check_stickiness(group: &Group, assignment: &Assignment) {
-    let (wanted, members) = (group.wanted(), assignment.len());
+    let (wanted, members) = (group.wanted(), assignment.members().len());
     let (least, larger) = (wanted / members, wanted % members);
     let mut had: BTreeMap<Arc<str>, usize> = BTreeMap::new();
     let before = group.owners();

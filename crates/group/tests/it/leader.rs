@@ -4,22 +4,34 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kavka_group::assignor::{Assignment, Assignor, GroupSubscription};
+use kavka_group::assignor::{Assignment, Assignor, GroupSubscription, MemberSubscription, RebalanceProtocol};
 use kavka_group::{Event, GroupErrorKind, GroupReply, Input, TopicInfo, TopicMap};
 use kavka_wire::ErrorCode;
 use kavka_wire::codec::{Message, Writer};
 use kavka_wire::messages::ConsumerProtocolSubscription;
+use kavka_wire::messages::consumer_protocol_subscription::TopicPartition as OwnedTopic;
 
 use crate::rig::*;
 
 fn subscribed(names: &[&str], rack: Option<&str>) -> Bytes {
-    let subscription = ConsumerProtocolSubscription {
+    subscription(ConsumerProtocolSubscription {
         topics: names.iter().map(|name| (*name).into()).collect(),
-        user_data: None,
-        owned_partitions: Vec::new(),
-        generation_id: -1,
         rack_id: rack.map(Into::into),
-    };
+        ..Default::default()
+    })
+}
+
+/// Wants `t` and has some of its partitions.
+fn owning(partitions: &[i32]) -> Bytes {
+    let owned = OwnedTopic { topic: "t".into(), partitions: partitions.to_vec() };
+    subscription(ConsumerProtocolSubscription {
+        topics: vec!["t".into()],
+        owned_partitions: vec![owned],
+        ..Default::default()
+    })
+}
+
+fn subscription(subscription: ConsumerProtocolSubscription) -> Bytes {
     let mut writer = Writer::new();
     writer.raw(&3i16.to_be_bytes());
     subscription.encode(&mut writer, 3).unwrap();
@@ -195,34 +207,130 @@ fn a_static_leader_that_came_back_does_not_share_again_but_watches() {
 
 /// An assignor of a user's own that breaks a rule.
 #[derive(Debug)]
-struct Broken(fn() -> Assignment);
+struct Broken(fn(&GroupSubscription, &TopicMap) -> Assignment);
 
 impl Assignor for Broken {
     fn name(&self) -> &str {
         "range"
     }
 
-    fn assign(&self, _: &GroupSubscription, _: &TopicMap) -> Assignment {
-        (self.0)()
+    fn assign(&self, group: &GroupSubscription, topics: &TopicMap) -> Assignment {
+        (self.0)(group, topics)
+    }
+}
+
+/// A cooperative one that gives one partition to one member.
+#[derive(Debug)]
+struct Taking(&'static str, i32);
+
+impl Assignor for Taking {
+    fn name(&self) -> &str {
+        "taking"
+    }
+
+    fn protocol(&self) -> RebalanceProtocol {
+        RebalanceProtocol::Cooperative
+    }
+
+    fn assign(&self, group: &GroupSubscription, topics: &TopicMap) -> Assignment {
+        one(group, topics, self.0, "t", self.1)
     }
 }
 
 #[test]
-fn an_assignor_that_breaks_the_rules_is_stopped() {
-    let broken: [fn() -> Assignment; 4] = [
-        || Assignment::from([(MEMBER.into(), parts("t", &[0, 0]))]),
-        || Assignment::from([("nobody".into(), parts("t", &[0]))]),
-        || Assignment::from([(MEMBER.into(), parts("t", &[9]))]),
-        || Assignment::from([(MEMBER.into(), parts("unwanted", &[0]))]),
+fn a_cooperative_assignor_gives_nothing_away_that_somebody_has() {
+    // Both say they have t-1: it can stay with either.
+    let members = [(MEMBER, owning(&[0, 1])), ("m-2", owning(&[1])), ("m-3", owning(&[]))];
+    let cases = [
+        (Taking(MEMBER, 0), None),
+        (Taking("m-2", 0), Some("t-0 for `m-2` while `m-1` still has it")),
+        (Taking(MEMBER, 1), None),
+        (Taking("m-2", 1), None),
+        (Taking("m-3", 1), Some("t-1 for `m-3` while `m-1` still has it")),
+        (Taking("m-3", 2), None),
     ];
-    for assign in broken {
-        let mut rig = Rig::new(|config| config.assignors = vec![Arc::new(Broken(assign))]);
-        rig.feed(Input::Metadata(map(&[("t", 2)])));
+    for (assignor, why) in cases {
+        let mut rig = Rig::new(|config| config.assignors = vec![Arc::new(assignor)]);
+        rig.feed(Input::Metadata(map(&[("t", 3)])));
         rig.feed(Input::Subscribe(topics(&["t"]).into()));
         rig.find();
         let call = rig.expect("JoinGroup");
-        rig.reply(&call, leading(1, "range", &[(MEMBER, subscribed(&["t"], None))]));
+        rig.reply(&call, leading(1, "taking", &members));
+        let Some(why) = why else {
+            assert_eq!(given(&rig.expect("SyncGroup")).len(), 3);
+            continue;
+        };
         rig.none("SyncGroup");
-        assert_eq!(rig.fatal().unwrap().kind, GroupErrorKind::Configuration);
+        let error = rig.fatal().unwrap();
+        assert!(error.to_string().contains(why), "{error}");
     }
+}
+
+/// Gives one partition; of a group and topics that are not those that were asked about, if some are given.
+fn one(
+    group: &GroupSubscription,
+    topics: &TopicMap,
+    member: &str,
+    topic: &str,
+    partition: i32,
+) -> Assignment {
+    let mut assignment = Assignment::new(group, topics);
+    assignment.give(member, topic, partition);
+    assignment
+}
+
+fn group_of(members: &[(&str, &[&str])]) -> GroupSubscription {
+    let member = |(id, wanted): &(&str, &[&str])| {
+        (Arc::from(*id), MemberSubscription { topics: topics(wanted).into(), ..Default::default() })
+    };
+    GroupSubscription { members: members.iter().map(member).collect() }
+}
+
+#[test]
+fn an_assignor_that_breaks_the_rules_is_stopped() {
+    type Assign = fn(&GroupSubscription, &TopicMap) -> Assignment;
+    let broken: [(Assign, &str); 7] = [
+        (|group, topics| one(group, topics, "nobody", "t", 0), "t-0 for `nobody`"),
+        (|group, topics| one(group, topics, MEMBER, "t", 9), "t-9 for `m-1`"),
+        (|group, topics| one(group, topics, MEMBER, "unwanted", 0), "unwanted-0 for `m-1`"),
+        (|group, topics| one(group, topics, MEMBER, "u", 0), "u-0 for `m-1`, which does not want the topic"),
+        (
+            |_, topics| one(&group_of(&[("m-0", &["t"]), (MEMBER, &["t"])]), topics, "m-0", "t", 0),
+            "t-0 for `m-0`, which is no member of the group",
+        ),
+        (
+            |_, topics| one(&group_of(&[(MEMBER, &["t", "unwanted"])]), topics, MEMBER, "unwanted", 0),
+            "unwanted-0 for `m-1`, which does not want the topic",
+        ),
+        (|group, _| one(group, &map(&[("t", 3)]), MEMBER, "t", 2), "t-2, which does not exist"),
+    ];
+    for (assign, why) in broken {
+        let mut rig = Rig::new(|config| config.assignors = vec![Arc::new(Broken(assign))]);
+        rig.feed(Input::Metadata(map(&[("t", 2), ("u", 1), ("unwanted", 1)])));
+        rig.feed(Input::Subscribe(topics(&["t"]).into()));
+        rig.find();
+        let call = rig.expect("JoinGroup");
+        let members = [(MEMBER, subscribed(&["t"], None)), ("m-2", subscribed(&["u"], None))];
+        rig.reply(&call, leading(1, "range", &members));
+        rig.none("SyncGroup");
+        let error = rig.fatal().unwrap();
+        assert_eq!(error.kind, GroupErrorKind::Configuration);
+        assert!(error.to_string().contains(why), "{error}");
+    }
+}
+
+#[test]
+fn an_assignor_may_leave_members_out() {
+    let left_out = Broken(|_, topics| one(&group_of(&[("m-2", &["t"])]), topics, "m-2", "t", 0));
+    let mut rig = Rig::new(|config| config.assignors = vec![Arc::new(left_out)]);
+    rig.feed(Input::Metadata(map(&[("t", 2)])));
+    rig.feed(Input::Subscribe(topics(&["t"]).into()));
+    rig.find();
+    let call = rig.expect("JoinGroup");
+    let members = [(MEMBER, subscribed(&["t"], None)), ("m-2", subscribed(&["t"], None))];
+    rig.reply(&call, leading(1, "range", &members));
+    let sync = rig.expect("SyncGroup");
+    let assignments = &sync_of(&sync).assignments;
+    assert_eq!(assignments[0].assignment.slice(2..), assignment(&[]).slice(2..));
+    assert_eq!(assignments[1].assignment.slice(2..), assignment(&parts("t", &[0])).slice(2..));
 }

@@ -42,6 +42,7 @@ fn a_refusal_that_nothing_mends_ends_the_member() {
             ErrorCode::UNRELEASED_INSTANCE_ID,
             ErrorCode::GROUP_AUTHORIZATION_FAILED,
             ErrorCode::GROUP_ID_NOT_FOUND,
+            ErrorCode::CLUSTER_AUTHORIZATION_FAILED,
         ] {
             ends_the_member(code, 1).await?;
             ends_the_member(code, 2).await?;
@@ -50,20 +51,46 @@ fn a_refusal_that_nothing_mends_ends_the_member() {
     });
 }
 
-/// S19: nobody is told of what passes.
+/// How a heartbeat goes wrong.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    Loads,
+    Breaks,
+    Hangs,
+}
+
+/// S19: nobody is told of what passes, and it costs one heartbeat: the one that failed, the one that joins or says what is owned again,
+/// the other of the two, and the one that leaves.
+async fn costs_one_heartbeat(fault: Fault, nth: u32) -> Outcome {
+    let scene = Scene::new(GroupProtocol::Consumer, 2).await?;
+    let rule = scene.cluster().on(BEAT).nth(nth);
+    match fault {
+        Fault::Loads => rule.reply(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS),
+        Fault::Breaks => rule.disconnect(),
+        Fault::Hangs => rule.drop_request(),
+    };
+    produce_numbers(&scene.client, TOPIC, 2, 0, 10).await?;
+    let member = scene.join().await?;
+    let read = |member: &Watched| all_of(TOPIC, 2).iter().all(|p| member.position(p) == Some(10));
+    member.until("all is read", read).await?;
+    kavka_tests::until("it has acknowledged", async || scene.cluster().requests(BEAT).await == 3).await?;
+    member.handle.unsubscribe().await?;
+    member.until("it has given up", |member| member.owned().is_empty()).await?;
+    kavka_tests::until("it has left", async || scene.cluster().requests(BEAT).await == 4).await?;
+    let had = member.count(|step| matches!(step, Step::Assigned(partitions) if partitions.len() == 2));
+    let gone = member.count(|step| matches!(step, Step::Revoked(partitions) if partitions.len() == 2));
+    assert_eq!((had, gone, member.errors().len()), (1, 1, 0), "{fault:?} {nth}: {}", member.story());
+    member.close().await?;
+    assert_eq!(scene.cluster().requests(BEAT).await, 4, "{fault:?} {nth}");
+    Ok(())
+}
+
 #[test]
-fn a_coordinator_that_loads_is_asked_again_in_silence() {
+fn what_passes_is_tried_again_in_silence() {
     play(async {
-        for nth in 1..=2 {
-            let scene = Scene::new(GroupProtocol::Consumer, 2).await?;
-            scene.cluster().on(BEAT).nth(nth).reply(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS);
-            produce_numbers(&scene.client, TOPIC, 2, 0, 10).await?;
-            let member = scene.join().await?;
-            let read = |member: &Watched| all_of(TOPIC, 2).iter().all(|p| member.position(p) == Some(10));
-            member.until("all is read", read).await?;
-            let some = |step: &Step| matches!(step, Step::Assigned(partitions) if !partitions.is_empty());
-            assert_eq!((member.count(some), member.errors().len()), (1, 0), "{}", member.story());
-            member.close().await?;
+        for fault in [Fault::Loads, Fault::Breaks, Fault::Hangs] {
+            costs_one_heartbeat(fault, 1).await?;
+            costs_one_heartbeat(fault, 2).await?;
         }
         Ok(())
     });

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kavka::{GroupProtocol, OffsetAndMetadata, TopicPartition};
-use kavka_testbroker::Cluster;
+use kavka_testbroker::{Cluster, Settings};
 use kavka_tests::data::produce_numbers;
 use kavka_tests::watched::{Step, Watched, all_of};
 use kavka_wire::messages::MetadataRequest;
@@ -116,5 +116,34 @@ fn stale_commits_at_the_end_are_repeated_and_nothing_is_read_twice() {
         next.until("the rest is read", |member| member.position(&partition) == Some(30)).await?;
         assert_eq!(next.count(|step| matches!(step, Step::Records(_, 0..20, _))), 0, "{}", next.story());
         next.close().await
+    });
+}
+
+/// S23: what was not committed when the session ended comes again.
+#[test]
+fn what_was_stale_until_the_session_ended_is_read_again() {
+    play(async {
+        let short = |settings: &mut Settings| {
+            settings.group_consumer_session_timeout = Duration::from_secs(3);
+            settings.group_consumer_heartbeat_interval = Duration::from_secs(1);
+        };
+        let builder = Cluster::builder().topic(TOPIC, 1).settings(short);
+        let scene = Scene::of(GroupProtocol::Consumer, builder).await?;
+        let stale = scene.cluster().on(ApiKey::OFFSET_COMMIT).times(4).reply(ErrorCode::STALE_MEMBER_EPOCH);
+        // The fifth reaches the coordinator after all, with the heartbeats behind it, but later than the session allows.
+        let late = scene.cluster().on(ApiKey::OFFSET_COMMIT).nth(1).delay(Duration::from_secs(5));
+        produce_numbers(&scene.client, TOPIC, 1, 0, 20).await?;
+        let partition = TopicPartition::new(TOPIC, 0);
+        let builder = scene.member().subscribe([TOPIC]).commit_interval(Duration::from_millis(500));
+        let member = Watched::start(builder).await?;
+        member.until("all is read", |member| member.position(&partition) == Some(20)).await?;
+        let twice = |member: &Watched| member.count(|step| matches!(step, Step::Records(_, 0, _))) == 2;
+        member.until("all is read again", twice).await?;
+        let hits = (scene.cluster().fault_hits(stale).await, scene.cluster().fault_hits(late).await);
+        assert_eq!(hits, (4, 1));
+        assert_eq!(member.count(|step| matches!(step, Step::Lost(_))), 1, "{}", member.story());
+        member.close().await?;
+        assert_eq!(scene.cluster().committed(GROUP, TOPIC, 0).await.map(|c| c.offset), Some(20));
+        Ok(())
     });
 }

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::data::{Claim, NO_GENERATION, Partitions, ids};
+use crate::assignor::assignment::starts;
 use crate::assignor::{Assignment, GroupSubscription, MemberSubscription, java_order};
 use crate::{TopicMap, TopicPartition};
 
-/// A member that is none.
-pub(super) const NOBODY: u32 = u32::MAX;
+pub(super) use crate::assignor::NOBODY;
 
 /// Members are numbered in the order of their ids and topics in the order of their names; the partitions of all topics are numbered
 /// through, so that what is known of each is an array.
@@ -39,21 +39,17 @@ impl<'a> Input<'a> {
     ) -> Self {
         let mut members: Vec<_> = group.members.iter().collect();
         members.sort_by(|(a, _), (b, _)| java_order::compare(a, b));
-        let (mut sets, mut wants_of): (Vec<&BTreeSet<Arc<str>>>, Vec<u32>) = (Vec::new(), Vec::new());
+        let mut sets: Vec<&Arc<BTreeSet<Arc<str>>>> = Vec::new();
+        let mut wants_of = Vec::with_capacity(members.len());
         for (_, member) in &members {
             if sets.last().is_none_or(|last| !same_topics(last, &member.topics)) {
                 sets.push(&member.topics);
             }
             wants_of.push(sets.len() as u32 - 1);
         }
-        let names: BTreeSet<&Arc<str>> = sets.iter().copied().flatten().collect();
+        let names: BTreeSet<&Arc<str>> = sets.iter().flat_map(|set| set.iter()).collect();
         let names: Vec<_> = names.into_iter().filter(|topic| topics.partitions(topic) > 0).collect();
-        let mut start = vec![0];
-        let mut end = 0;
-        start.extend(names.iter().map(|topic| {
-            end += topics.partitions(topic) as usize;
-            end
-        }));
+        let start = starts(names.iter().map(|topic| topics.partitions(topic)));
         let index = |topic: &Arc<str>| names.binary_search(&topic).ok().map(|index| index as u32);
         let wants = sets.iter().map(|set| set.iter().filter_map(index).collect()).collect();
         let hashes: Vec<u32> = members.iter().map(|(id, _)| java_order::string_hash(id)).collect();
@@ -141,8 +137,7 @@ impl<'a> Input<'a> {
 
     /// Who had what, after claims to the same partition were settled: the later generation wins, and of one generation nobody.
     pub(super) fn holders(&self) -> Holders {
-        let mut holders =
-            Holders { last: vec![NOBODY; self.partitions()], flags: vec![0; self.partitions()] };
+        let mut holders = Holders::default();
         let mut claimed = Vec::new();
         for &member in &self.walk {
             let generation = self.claimed(member, &mut claimed).unwrap_or(NO_GENERATION);
@@ -180,46 +175,9 @@ impl<'a> Input<'a> {
     }
 
     /// The assignment, given the owner of each partition.
-    pub(super) fn assignment(&self, owners: &[u32]) -> Assignment {
-        // Sorted by owner at first: to fill thousands of lists at once costs more than to fill one after the other.
-        let mut ends = vec![0usize; self.ids.len() + 1];
-        let owned = || owners.iter().enumerate().filter(|(_, owner)| **owner != NOBODY);
-        owned().for_each(|(_, &owner)| ends[owner as usize + 1] += 1);
-        for member in 0..self.ids.len() {
-            ends[member + 1] += ends[member];
-        }
-        let mut by_owner = vec![0; ends[self.ids.len()]];
-        for (partition, &owner) in owned() {
-            let at = &mut ends[owner as usize];
-            by_owner[*at] = partition;
-            *at += 1;
-        }
-        let mut rest = &by_owner[..];
-        let mut given = 0;
-        let mut list = |end: usize| {
-            let (own, others) = rest.split_at(end - given);
-            (rest, given) = (others, end);
-            self.named(own)
-        };
-        self.ids.iter().zip(ends).map(|(id, end)| (Arc::clone(id), list(end))).collect()
-    }
-
-    /// Partitions with the names of their topics. They are in order.
-    fn named(&self, partitions: &[usize]) -> Vec<TopicPartition> {
-        let mut topic = 0;
-        let name = |&partition: &usize| {
-            if self.start[topic + 1] <= partition {
-                // Mostly it is the next topic.
-                topic += 1;
-                let further = &self.start[topic + 1..];
-                if further[0] <= partition {
-                    topic += further.partition_point(|start| *start <= partition);
-                }
-            }
-            let partition = (partition - self.start[topic]) as i32;
-            TopicPartition { topic: Arc::clone(self.topics[topic]), partition }
-        };
-        partitions.iter().map(name).collect()
+    pub(super) fn assignment(self, owners: Vec<u32>) -> Assignment {
+        let members = self.ids.into_iter().cloned().collect();
+        Assignment::of_owners(members, self.topics.into_iter().cloned().collect(), self.start, owners)
     }
 }
 
@@ -246,6 +204,11 @@ impl Holders {
         *last = member;
     }
 
+    /// Whether nobody said to have had anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.last.is_empty()
+    }
+
     /// Who had it; nobody if two claims were equally good.
     pub(super) fn holder(&self, partition: usize) -> Option<u32> {
         (self.flags.get(partition)? & HELD != 0).then(|| self.last[partition])
@@ -257,6 +220,6 @@ impl Holders {
     }
 }
 
-fn same_topics(a: &BTreeSet<Arc<str>>, b: &BTreeSet<Arc<str>>) -> bool {
-    std::ptr::eq(a, b) || a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b) || a == b)
+fn same_topics(a: &Arc<BTreeSet<Arc<str>>>, b: &Arc<BTreeSet<Arc<str>>>) -> bool {
+    Arc::ptr_eq(a, b) || a.len() == b.len() && a.iter().zip(&**b).all(|(a, b)| Arc::ptr_eq(a, b) || a == b)
 }

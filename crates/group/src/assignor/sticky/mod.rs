@@ -38,7 +38,7 @@ impl Assignor for Sticky {
 
     fn assign(&self, group: &GroupSubscription, topics: &TopicMap) -> Assignment {
         let shares = Shared::new(group, topics, data::of_sticky);
-        shares.input.assignment(&shares.owners)
+        shares.input.assignment(shares.owners)
     }
 }
 
@@ -61,7 +61,7 @@ impl Assignor for CooperativeSticky {
             true => shares.withhold_moved(),
             false => shares.withhold_owned(),
         }
-        shares.input.assignment(&shares.owners)
+        shares.input.assignment(shares.owners)
     }
 }
 

@@ -37,29 +37,37 @@ pub(super) fn share(input: &Input<'_>, racks: Option<&Racks>, holders: &Holders)
         let holder = holders.holder(partition).filter(|_| !holders.disputed(partition))?;
         (!racks.is_some_and(|racks| racks.far(holder, partition))).then_some(holder)
     };
-    shares.keep(input, holder, &mut owners);
+    shares.keep(input, !holders.is_empty(), holder, &mut owners);
     shares.hungry.sort_unstable();
     shares.content.make_contiguous().sort_unstable();
     if let Some(racks) = racks {
         let mut open: Vec<usize> = (0..partitions).filter(|&partition| owners[partition] == NOBODY).collect();
         open.sort_by_key(|&partition| racks.members_near(partition));
         shares.deal_by_rack(racks, &mut open, &mut owners);
-        for (partition, member) in open.into_iter().zip(Deal::new(shares)) {
-            owners[partition] = member;
-        }
+        shares.deal(open.into_iter(), |partition, member| owners[partition] = member);
+    } else if holders.is_empty() {
+        shares.deal(owners.iter_mut(), |owner, member| *owner = member);
     } else {
         let open = owners.iter_mut().filter(|owner| **owner == NOBODY);
-        open.zip(Deal::new(shares)).for_each(|(owner, member)| *owner = member);
+        shares.deal(open, |owner, member| *owner = member);
     }
     owners
 }
 
 impl Shares {
     /// Leaves with their holders what these may keep.
-    fn keep(&mut self, input: &Input<'_>, holder: impl Fn(usize) -> Option<u32>, owners: &mut [u32]) {
+    fn keep(
+        &mut self,
+        input: &Input<'_>,
+        anything_held: bool,
+        holder: impl Fn(usize) -> Option<u32>,
+        owners: &mut [u32],
+    ) {
         let mut held = vec![0; self.sizes.len()];
-        for member in (0..owners.len()).filter_map(&holder) {
-            held[member as usize] += 1;
+        if anything_held {
+            for member in (0..owners.len()).filter_map(&holder) {
+                held[member as usize] += 1;
+            }
         }
         for &member in &input.second_walk {
             let held = held[member as usize];
@@ -136,43 +144,30 @@ impl Shares {
             false
         });
     }
-}
 
-/// Who gets what is still open: in turn those who have less than the least, and when there are none one more for the others.
-struct Deal {
-    shares: Shares,
-    /// Whose turn it is.
-    next: usize,
-    /// How many have had their turn and are still hungry.
-    stay: usize,
-}
-
-impl Deal {
-    fn new(shares: Shares) -> Deal {
-        Deal { shares, next: 0, stay: 0 }
-    }
-}
-
-impl Iterator for Deal {
-    type Item = u32;
-
-    fn next(&mut self) -> Option<u32> {
-        let Shares { hungry, content, sizes, least, .. } = &mut self.shares;
-        if self.next == hungry.len() {
-            hungry.truncate(self.stay);
-            (self.next, self.stay) = (0, 0);
+    /// Deals in turn to those who have less than the least, and when there are none one more to the others.
+    fn deal<T>(mut self, mut open: impl Iterator<Item = T>, mut give: impl FnMut(T, u32)) {
+        while !self.hungry.is_empty() {
+            // As many turns as nobody leaves in.
+            let most =
+                self.hungry.iter().map(|&member| self.sizes[member as usize]).max().unwrap_or_default();
+            let turns = self.least.saturating_sub(most).max(1);
+            for _ in 0..turns {
+                for &member in &self.hungry {
+                    let Some(next) = open.next() else { return };
+                    give(next, member);
+                }
+            }
+            let Shares { hungry, content, sizes, least, .. } = &mut self;
+            hungry.retain(|&member| {
+                let size = &mut sizes[member as usize];
+                *size += turns;
+                if *size == *least {
+                    content.push_back(member);
+                }
+                *size < *least
+            });
         }
-        let Some(&member) = hungry.get(self.next) else { return content.pop_front() };
-        let size = &mut sizes[member as usize];
-        *size += 1;
-        if size == least {
-            content.push_back(member);
-        } else {
-            // Moved up, so that one turn costs the same however many leave.
-            hungry[self.stay] = member;
-            self.stay += 1;
-        }
-        self.next += 1;
-        Some(member)
+        open.zip(self.content).for_each(|(next, member)| give(next, member));
     }
 }
