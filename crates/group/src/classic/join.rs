@@ -122,12 +122,15 @@ impl Member {
 
     /// In a generation without this member others may have been given what it has.
     fn missed_generations(&mut self, now_in: i32, out: &mut Outbox) {
-        if (self.generation..=self.generation.saturating_add(1)).contains(&now_in) {
+        let follows = (self.generation..=self.generation.saturating_add(1)).contains(&now_in);
+        if follows || self.owned.is_empty() {
             return;
         }
         let what =
             format!("the group went from generation {} to {now_in} without this member", self.generation);
         self.drop_partitions(&GroupError::new(GroupErrorKind::Fenced, what), out);
+        // The JoinGroup claimed them, and what is claimed goes to nobody: it is said once more, without them.
+        self.rejoin = Some("partitions that were claimed had been lost".into());
     }
 
     fn enter_generation(

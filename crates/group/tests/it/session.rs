@@ -61,6 +61,10 @@ fn a_generation_without_the_member_costs_it_its_partitions() {
     rig.generation += 1;
     rig.follow();
     assert_eq!(rig.lost(), Some(parts("t", &[0])));
+    // The leader went by what the JoinGroup claimed.
+    rig.give(&[]);
+    assert_eq!(rig.assigned(), Some((vec![], vec![])));
+    rig.follow();
     rig.give(&[tp("t", 0)]);
     assert_eq!(rig.assigned(), Some((parts("t", &[0]), parts("t", &[0]))));
 }
