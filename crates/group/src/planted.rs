@@ -1,9 +1,24 @@
 //! Mistakes that group members have made, to be made again on demand: a simulation that does not notice them proves nothing.
 //! Without the feature `planted-bugs` nothing of this is in the program.
 
-/// A mistake. Most are named after what the member does wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Bug {
+/// The mistakes, each named once.
+macro_rules! bugs {
+    ($($(#[$what:meta])* $bug:ident,)*) => {
+        /// A mistake. Most are named after what the member does wrong.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Bug {
+            $($(#[$what])* $bug,)*
+        }
+
+        #[cfg(feature = "planted-bugs")]
+        impl Bug {
+            /// All of them.
+            pub const ALL: &'static [Bug] = &[$(Bug::$bug,)*];
+        }
+    };
+}
+
+bugs! {
     /// Classic: an eager member joins with what it has, and goes on with it.
     EagerJoinsWithPartitions,
     /// Classic: partitions count as given up as soon as the application is asked for them.
@@ -125,66 +140,6 @@ mod switch {
 
     pub(crate) fn is_planted(bug: Bug) -> bool {
         PLANTED.get() == Some(bug)
-    }
-
-    impl Bug {
-        /// All of them.
-        pub const ALL: [Bug; 51] = {
-            use Bug::*;
-            [
-                EagerJoinsWithPartitions,
-                JoinsBeforeRelease,
-                JoinsBeforeCommits,
-                KeepsWhatGoesToOthers,
-                NoJoinAfterGivingUp,
-                JoinsOnHeartbeatLane,
-                SilentWhileRevoking,
-                TakesOldSync,
-                OldGenerationEndsNew,
-                GoesOnUnknown,
-                KeepsUnknownId,
-                SessionFromAnswer,
-                NoSessionEnd,
-                LosesNothing,
-                ForgetsSubscription,
-                LeaderDoesNotWatch,
-                StaticLeaves,
-                JoinsWithoutPause,
-                SyncRefusedIsStable,
-                LeavesBeforeCommits,
-                ReportsBeforeRelease,
-                ReportsBeforeCommits,
-                TakesBeforeGivingUp,
-                TakesDuringReport,
-                NeverReports,
-                NoFullHeartbeat,
-                FullHeartbeatOmitsRevoking,
-                EmptyIsNoAssignment,
-                CarriesTargetOver,
-                JoinsWithOldEpoch,
-                GoesOnFenced,
-                FencedLosesNothing,
-                TakesOldBeat,
-                LeaveOvertakes,
-                ManyBeats,
-                NoConsumerSessionEnd,
-                AsksOnce,
-                CommitsEarlierOwnership,
-                CommitsWhatIsLost,
-                ForgetsCommit,
-                StaleFails,
-                FalseSuccess,
-                OldCommitWins,
-                CommitsOverlap,
-                MissingIsNothing,
-                ErrorIsNothing,
-                UnstableIsNothing,
-                OldAnswerCounts,
-                AnewInherits,
-                OldCoordinatorCounts,
-                KeepsOldCoordinator,
-            ]
-        };
     }
 }
 

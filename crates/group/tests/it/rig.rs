@@ -95,7 +95,7 @@ pub(crate) fn plant() {
     {
         use kavka_group::planted::{Bug, plant};
         let name = std::env::var("KAVKA_PLANTED").unwrap_or_default();
-        plant(Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name));
+        plant(Bug::ALL.iter().copied().find(|bug| format!("{bug:?}") == name));
     }
 }
 
