@@ -9,6 +9,7 @@
 
 pub mod acts;
 pub mod data;
+pub mod denied;
 pub mod group;
 pub mod peers;
 pub mod suite;

@@ -3,13 +3,19 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kavka::{Client, ClientBuilder, NewTopic};
+use kavka::{Client, ClientBuilder, GroupProtocol, NewTopic};
 use kavka_testbroker::{Builder, Cluster};
 
 use crate::{Outcome, within};
 
 /// The variable that holds the address of a real Kafka.
 pub const BOOTSTRAP: &str = "KAVKA_TEST_BOOTSTRAP";
+
+/// The variable that holds the address at which clients of a real Kafka are `User:guest`, for whom ACLs hold.
+pub const GUEST_BOOTSTRAP: &str = "KAVKA_TEST_GUEST_BOOTSTRAP";
+
+/// The variable that holds the release of a real Kafka.
+const VERSION: &str = "KAVKA_TEST_KAFKA_VERSION";
 
 /// The longest that a test without broken brokers may take.
 pub const LIMIT: Duration = Duration::from_secs(180);
@@ -51,8 +57,29 @@ impl Target {
 
     /// The real Kafka that the environment names, if it does.
     pub fn kafka() -> Option<Target> {
-        let bootstrap = std::env::var(BOOTSTRAP).ok().filter(|bootstrap| !bootstrap.is_empty())?;
+        Target::named(BOOTSTRAP)
+    }
+
+    /// The same Kafka as [`Target::kafka`] for the guest, if it has an entrance for him.
+    pub fn guest() -> Option<Target> {
+        Target::named(GUEST_BOOTSTRAP)
+    }
+
+    fn named(variable: &str) -> Option<Target> {
+        let bootstrap = std::env::var(variable).ok().filter(|bootstrap| !bootstrap.is_empty())?;
         Some(Target { bootstrap, cluster: None, memory: false })
+    }
+
+    /// Whether its brokers speak a group protocol as we need it: the consumer protocol is complete since Kafka 4.0. Says
+    /// so if not.
+    pub fn has(&self, protocol: GroupProtocol) -> bool {
+        let version = std::env::var(VERSION).ok().filter(|_| self.cluster.is_none());
+        let major = version.as_deref().and_then(|version| version.split('.').next()?.parse::<u32>().ok());
+        let has = protocol == GroupProtocol::Classic || major.is_none_or(|major| major >= 4);
+        if !has {
+            eprintln!("skipped: Kafka {} lacks the consumer protocol", version.unwrap_or_default());
+        }
+        has
     }
 
     /// `host:port,…` of its brokers.

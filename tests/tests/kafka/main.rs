@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr)]
 
+mod acls;
 mod changes;
 mod coordinator;
+mod denied;
 mod faults;
 mod interop;
 mod java;

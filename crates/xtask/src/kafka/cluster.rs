@@ -31,6 +31,7 @@ pub(super) fn dir(target: &Path, port: u16) -> PathBuf {
 impl Cluster {
     /// Starts a new cluster; what an earlier one left in the directory is deleted.
     pub(super) fn start(
+        root: &Path,
         target: &Path,
         dir: PathBuf,
         plan: Plan,
@@ -59,7 +60,7 @@ impl Cluster {
             owner,
         };
         cluster.save()?;
-        let up = cluster.format(&libs, &plan, &tls).and_then(|()| cluster.launch_all(&libs));
+        let up = cluster.format(root, &libs, &plan, &tls).and_then(|()| cluster.launch_all(root, &libs));
         match up {
             Ok(()) => Ok(cluster),
             Err(error) => {
@@ -70,14 +71,14 @@ impl Cluster {
         }
     }
 
-    fn format(&self, libs: &Libs, plan: &Plan, tls: &Tls) -> Result<(), String> {
+    fn format(&self, root: &Path, libs: &Libs, plan: &Plan, tls: &Tls) -> Result<(), String> {
         let cluster_id = cluster_id();
         let mut running = Vec::new();
         for node in self.nodes() {
             let properties = node.properties();
             std::fs::write(&properties, plan.properties_of(node.id, &self.dir, tls))
                 .map_err(at(&properties))?;
-            let mut java = libs.java(&["-Xmx128m", "-XX:TieredStopAtLevel=1"])?;
+            let mut java = libs.java(root, &["-Xmx128m", "-XX:TieredStopAtLevel=1"])?;
             java.args(["kafka.tools.StorageTool", "format", "-t", &cluster_id, "-c"]).arg(&properties);
             let given = plan.scram.iter().map(|(user, password)| (user.as_str(), password.as_str()));
             for (user, password) in given.chain([USER]) {
@@ -98,25 +99,25 @@ impl Cluster {
         Ok(())
     }
 
-    fn launch_all(&self, libs: &Libs) -> Result<(), String> {
-        self.nodes().try_for_each(|node| self.launch(libs, &node))?;
+    fn launch_all(&self, root: &Path, libs: &Libs) -> Result<(), String> {
+        self.nodes().try_for_each(|node| self.launch(root, libs, &node))?;
         self.nodes().try_for_each(|node| node.wait_ready())
     }
 
-    fn launch(&self, libs: &Libs, node: &Node) -> Result<(), String> {
+    fn launch(&self, root: &Path, libs: &Libs, node: &Node) -> Result<(), String> {
         let heap = format!("-Xmx{}", self.heap);
-        let mut java = libs.java(&[&heap, "-XX:+UseSerialGC"])?;
+        let mut java = libs.java(root, &[&heap, "-XX:+UseSerialGC"])?;
         java.arg(format!("-Dkafka.logs.dir={}", self.dir.display()));
         node.launch(java, self.owner.is_none())
     }
 
     /// Starts a node that was stopped or killed.
-    pub(super) fn restart(&self, target: &Path, id: u16) -> Result<(), String> {
+    pub(super) fn restart(&self, root: &Path, target: &Path, id: u16) -> Result<(), String> {
         let node = self.node(id)?;
         if node.pid().is_some() {
             return Err(format!("node {id} is running: kill or stop it first"));
         }
-        self.launch(&Libs::new(target, &self.version)?, &node)?;
+        self.launch(root, &Libs::new(target, &self.version)?, &node)?;
         node.wait_ready()
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::tls::Tls;
 
 /// How many ports a node takes, one for each listener.
-pub(super) const PORTS: u16 = 4;
+pub(super) const PORTS: u16 = 5;
 /// The user that every cluster knows, for PLAIN and SCRAM.
 pub(super) const USER: (&str, &str) = ("alice", "alice-secret");
 
@@ -17,6 +17,7 @@ pub(super) enum Listener {
     Controller = 1,
     Sasl = 2,
     Tls = 3,
+    Guest = 4,
 }
 
 /// A cluster to start.
@@ -59,6 +60,7 @@ impl Plan {
     /// The properties of one node: ours, where none are given, and the given ones.
     pub(super) fn properties_of(&self, id: u16, dir: &Path, tls: &Tls) -> String {
         let mut own = self.listeners(id, tls);
+        own.extend(permissions());
         own.extend(self.behaviour(id, dir));
         let mut text = String::new();
         for (key, value) in own {
@@ -74,6 +76,7 @@ impl Plan {
                 ("{controller}", Listener::Controller),
                 ("{sasl}", Listener::Sasl),
                 ("{tls}", Listener::Tls),
+                ("{guest}", Listener::Guest),
             ] {
                 value = value.replace(name, &self.port_of(id, listener).to_string());
             }
@@ -85,10 +88,11 @@ impl Plan {
     fn listeners(&self, id: u16, tls: &Tls) -> Vec<(&'static str, String)> {
         let at = |name: &str, listener| format!("{name}://127.0.0.1:{}", self.port_of(id, listener));
         let clients = format!(
-            "{},{},{}",
+            "{},{},{},{}",
             at("PLAINTEXT", Listener::Plain),
             at("SASL", Listener::Sasl),
-            at("TLS", Listener::Tls)
+            at("TLS", Listener::Tls),
+            at("GUEST", Listener::Guest)
         );
         let voters: Vec<String> = (1..=self.nodes)
             .map(|id| format!("{id}@127.0.0.1:{}", self.port_of(id, Listener::Controller)))
@@ -105,7 +109,8 @@ impl Plan {
             ("inter.broker.listener.name", "PLAINTEXT".to_owned()),
             (
                 "listener.security.protocol.map",
-                "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,TLS:SSL".to_owned(),
+                "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,TLS:SSL,GUEST:PLAINTEXT"
+                    .to_owned(),
             ),
             ("listeners", format!("{clients},{}", at("CONTROLLER", Listener::Controller))),
             ("advertised.listeners", clients),
@@ -173,6 +178,17 @@ impl Plan {
     }
 }
 
+/// ACLs are looked at, and as long as there are none everybody may do everything.
+fn permissions() -> [(&'static str, String); 4] {
+    [
+        ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer".to_owned()),
+        ("principal.builder.class", super::libs::PRINCIPALS.to_owned()),
+        // The brokers themselves are anonymous as well.
+        ("super.users", format!("User:ANONYMOUS;User:{}", USER.0)),
+        ("allow.everyone.if.no.acl.found", "true".to_owned()),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,8 +209,9 @@ mod tests {
         let text = plan.properties_of(2, Path::new("/d"), &Tls::at(Path::new("/tls")));
         let lines: Vec<&str> = text.lines().filter(|l| l.starts_with("log.dirs=")).collect();
         assert_eq!(lines, ["log.dirs=/d/elsewhere-2"]);
-        assert!(text.contains("\nx=20004/20005\n"));
-        assert!(text.contains("voters=1@127.0.0.1:20001,2@127.0.0.1:20005,3@127.0.0.1:20009\n"));
-        assert_eq!(plan.bootstrap(Listener::Sasl), "127.0.0.1:20002,127.0.0.1:20006,127.0.0.1:20010");
+        assert!(text.contains("\nx=20005/20006\n"));
+        assert!(text.contains("voters=1@127.0.0.1:20001,2@127.0.0.1:20006,3@127.0.0.1:20011\n"));
+        assert!(text.contains("GUEST://127.0.0.1:20009,CONTROLLER"));
+        assert_eq!(plan.bootstrap(Listener::Sasl), "127.0.0.1:20002,127.0.0.1:20007,127.0.0.1:20012");
     }
 }

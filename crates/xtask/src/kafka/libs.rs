@@ -5,6 +5,9 @@ use std::process::{Command, Stdio};
 
 use super::at;
 
+/// Our class on the brokers' class path that says who a client is, by its listener.
+pub(super) const PRINCIPALS: &str = "ListenerPrincipal";
+
 /// The jars of one release, fetched.
 pub(crate) struct Libs {
     dir: PathBuf,
@@ -27,12 +30,13 @@ impl Libs {
         self.dir.join("jars")
     }
 
-    /// A JVM that sees Kafka's jars and logs to its standard output.
-    pub(crate) fn java(&self, flags: &[&str]) -> Result<Command, String> {
+    /// A JVM that sees Kafka's jars and what brokers have of ours, and logs to its standard output.
+    pub(crate) fn java(&self, root: &Path, flags: &[&str]) -> Result<Command, String> {
+        let source = root.join("crates/xtask/java").join(PRINCIPALS).with_extension("java");
+        let classpath = self.compiled(&source, PRINCIPALS)?;
         let mut java = Command::new("java");
         java.args(flags)
-            .arg("-cp")
-            .arg(format!("{}/*", self.jars().display()))
+            .args(["-cp", &classpath])
             .arg(format!(
                 "-Dlog4j2.configurationFile={}",
                 self.dir.join("broker/log4j2.properties").display()

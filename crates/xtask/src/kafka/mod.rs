@@ -1,8 +1,10 @@
 //! `cargo xtask kafka`: a real Apache Kafka from the jars on Maven Central, for tests and for trying things out.
 //!
 //! A cluster lives in `target/kafka/<port>/`: one properties file, log and pid file per node, and `cluster`, which says
-//! how it was started. Node `i` is broker and controller at once, has the rack `r<i>` and four ports from
-//! `port + 4 * (i - 1)` on: plaintext, controller, SASL (user `alice`, password `alice-secret`) and TLS.
+//! how it was started. Node `i` is broker and controller at once, has the rack `r<i>` and five ports from
+//! `port + 5 * (i - 1)` on: plaintext, controller, SASL (user `alice`, password `alice-secret`), TLS, and plaintext for
+//! `User:guest`: whoever comes there may do what no ACL denies him, while `User:ANONYMOUS` and `User:alice` may do
+//! everything.
 
 mod cluster;
 mod config;
@@ -23,7 +25,7 @@ pub(crate) const DIR_VARIABLE: &str = "KAVKA_TEST_KAFKA_DIR";
 const USAGE: &str = "usage: cargo xtask kafka COMMAND [--port 19092]
   start [--nodes 3] [--version 4.4.0] [--heap 512m] [--scram USER=PASSWORD] [KEY=VALUE ...]
                    starts a new cluster; KEY=VALUE adds a broker property, where {id}, {dir} and the ports {port},
-                   {controller}, {sasl} and {tls} stand for the node's own; --scram adds a user for SCRAM
+                   {controller}, {sasl}, {tls} and {guest} stand for the node's own; --scram adds a user for SCRAM
   stop [N]         stops the cluster, or one node with a controlled shutdown
   kill N           ends a node without warning
   restart N        starts a node that was stopped or killed, and waits until it serves
@@ -45,14 +47,14 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), String> {
     match command.as_str() {
         "start" => {
             options.expect_words(0, USAGE)?;
-            let cluster = Cluster::start(&target, dir, options.plan()?, None)?;
+            let cluster = Cluster::start(root, &target, dir, options.plan()?, None)?;
             println!("{}", cluster.bootstrap());
             Ok(())
         }
         "stop" if options.words.is_empty() => Cluster::load(dir)?.stop(),
         "stop" => Cluster::load(dir)?.node(options.node(USAGE)?)?.terminate(),
         "kill" => Cluster::load(dir)?.node(options.node(USAGE)?)?.kill(),
-        "restart" => Cluster::load(dir)?.restart(&target, options.node(USAGE)?),
+        "restart" => Cluster::load(dir)?.restart(root, &target, options.node(USAGE)?),
         "pause" => Cluster::load(dir)?.node(options.node(USAGE)?)?.signal("STOP"),
         "cont" => Cluster::load(dir)?.node(options.node(USAGE)?)?.signal("CONT"),
         "status" => Cluster::load(dir)?.status(),

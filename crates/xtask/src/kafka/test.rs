@@ -9,6 +9,7 @@
 //! | `KAVKA_TEST_SASL_USER`, `KAVKA_TEST_SASL_PASSWORD` | who may log in there; any unsigned token will do |
 //! | `KAVKA_TEST_TLS_BOOTSTRAP` | the same for TLS without SASL; the certificate is for 127.0.0.1 and localhost |
 //! | `KAVKA_TEST_TLS_CA` | the certificate authority to trust there, a PEM file |
+//! | `KAVKA_TEST_GUEST_BOOTSTRAP` | the same for clients that are `User:guest`; ACLs hold for them, the others may do everything |
 //! | `KAVKA_TEST_KAFKA_VERSION` | the release, as `4.4.0` |
 //! | `KAVKA_TEST_KAFKA_DIR` | the cluster's directory; commands of `KAVKA_XTASK` mean this cluster |
 //! | `KAVKA_XTASK` | a program: `$KAVKA_XTASK kafka kill 2`, `restart 2`, `stop 2`, `pause 2`, `cont 2` |
@@ -46,7 +47,7 @@ pub(super) fn run(root: &Path, target: &Path, mut options: Options) -> Result<()
     );
     let owner = std::process::id();
     let more = [java, security(target, &plan)?].concat();
-    let cluster = Cluster::start(target, cluster::dir(target, port), plan, Some(owner))?;
+    let cluster = Cluster::start(root, target, cluster::dir(target, port), plan, Some(owner))?;
     println!("Kafka {} on {}", cluster.version(), cluster.bootstrap());
     let tested = run_tests(root, &cluster, &libs, more, &options);
     let stopped = cluster.stop();
@@ -92,13 +93,14 @@ fn run_tests(
     if arguments.is_empty() { suite("kavka-net", &[]) } else { Ok(()) }
 }
 
-/// The variables that say how to reach the listeners with SASL and TLS.
+/// The variables that say how to reach the other listeners.
 fn security(target: &Path, plan: &Plan) -> Result<Vec<(&'static str, String)>, String> {
     Ok(vec![
         ("KAVKA_TEST_SASL_BOOTSTRAP", plan.bootstrap(Listener::Sasl)),
         ("KAVKA_TEST_SASL_USER", USER.0.to_owned()),
         ("KAVKA_TEST_SASL_PASSWORD", USER.1.to_owned()),
         ("KAVKA_TEST_TLS_BOOTSTRAP", plan.bootstrap(Listener::Tls)),
+        ("KAVKA_TEST_GUEST_BOOTSTRAP", plan.bootstrap(Listener::Guest)),
         ("KAVKA_TEST_TLS_CA", Tls::new(target)?.ca().display().to_string()),
     ])
 }
