@@ -53,6 +53,7 @@ func options(args []string, member int) []kgo.Opt {
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(strings.Split(args[0], ",")...),
 		kgo.ConsumeTopics(args[1]),
+		kgo.ClientID("bench"),
 		kgo.ConsumerGroup(args[2]),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()),
 		kgo.FetchMaxWait(500 * time.Millisecond),

@@ -44,6 +44,7 @@ public final class Members {
     private static KafkaConsumer<byte[], byte[]> client(String[] args) {
         Properties properties = new Properties();
         properties.put("bootstrap.servers", args[0]);
+        properties.put("client.id", "bench");
         properties.put("group.id", args[2]);
         properties.put("auto.offset.reset", "latest");
         properties.put("fetch.max.wait.ms", "500");

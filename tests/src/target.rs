@@ -35,7 +35,12 @@ impl Target {
     /// # Errors
     /// There is no socket to be had.
     pub async fn tcp() -> Outcome<Target> {
-        Target::embedded(Cluster::builder().tcp(), false).await
+        let builder = Cluster::builder().tcp().settings(|settings| {
+            // Real time passes there. As on the real Kafka of `cargo xtask kafka`, sessions are short.
+            settings.group_consumer_session_timeout = Duration::from_secs(6);
+            settings.group_consumer_heartbeat_interval = Duration::from_millis(500);
+        });
+        Target::embedded(builder, false).await
     }
 
     /// A cluster in the process, behind pipes in memory. Works under a paused clock.

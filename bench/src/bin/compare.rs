@@ -23,7 +23,8 @@ fn main() {
     let mut reports: Vec<Vec<Report>> = vec![Vec::new(); programs.len()];
     for round in 0..rounds {
         for (program, reports) in programs.iter().zip(&mut reports) {
-            let output = Command::new(folder.join(program)).args(common).output().expect("the program starts");
+            let output =
+                Command::new(folder.join(program)).args(common).output().expect("the program starts");
             assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
             let line = String::from_utf8_lossy(&output.stdout);
             let report: Report = serde_json::from_str(line.trim()).expect("the program prints a report");
@@ -33,7 +34,9 @@ fn main() {
     }
     let base = reports.iter().find(|r| r[0].name == by).or(reports.first()).expect("a program");
     let base = median(base, |r| r.cpu_ns_per_record);
-    println!("| client | M records/s | CPU ns/record (min-max) | CPU ratio | RSS MiB | allocations/record | p50, p99, max ms |");
+    println!(
+        "| client | M records/s | CPU ns/record (min-max) | CPU ratio | RSS MiB | allocations/record | p50, p99, max ms |"
+    );
     println!("|---|---|---|---|---|---|---|");
     for runs in &reports {
         let cpu = median(runs, |r| r.cpu_ns_per_record);

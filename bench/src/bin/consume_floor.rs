@@ -92,7 +92,8 @@ fn main() {
                 ..Default::default()
             };
             for answer in call(socket, &request, 13).responses.iter().flat_map(|topic| &topic.partitions) {
-                let position = positions.iter_mut().find(|p| p.0 == answer.partition_index).expect("asked for");
+                let position =
+                    positions.iter_mut().find(|p| p.0 == answer.partition_index).expect("asked for");
                 let (seen, next) = walk(answer.records.as_deref().unwrap_or_default(), position.1);
                 records += seen;
                 position.1 = next;

@@ -6,7 +6,8 @@ use kavka_bench::{Window, arguments};
 #[tokio::main]
 async fn main() -> kavka::Result<()> {
     let (bootstrap, topic, count) = arguments();
-    let number = |at: usize, default| std::env::args().nth(at).and_then(|a| a.parse().ok()).unwrap_or(default);
+    let number =
+        |at: usize, default| std::env::args().nth(at).and_then(|a| a.parse().ok()).unwrap_or(default);
     let (partitions, size) = (number(4, 12), number(5, 100));
     let client = Client::connect(&bootstrap).await?;
     for result in client.admin().create_topics([NewTopic::new(&*topic, partitions).replication(1)]).await {

@@ -29,11 +29,22 @@ fn produce(bootstrap: String, topic: CString, count: u64, start: Instant) {
         let handle = rd::rd_kafka_topic_new(producer, topic.as_ptr(), std::ptr::null_mut());
         let begin = Instant::now();
         for index in 0..count {
-            std::thread::sleep((begin + Duration::from_millis(index)).saturating_duration_since(Instant::now()));
+            std::thread::sleep(
+                (begin + Duration::from_millis(index)).saturating_duration_since(Instant::now()),
+            );
             let mut payload = [0u8; 100];
             payload[..8].copy_from_slice(&(start.elapsed().as_nanos() as u64).to_be_bytes());
             let (data, copy) = (payload.as_mut_ptr().cast(), 2);
-            rd::rd_kafka_produce(handle, 0, copy, data, payload.len(), std::ptr::null(), 0, std::ptr::null_mut());
+            rd::rd_kafka_produce(
+                handle,
+                0,
+                copy,
+                data,
+                payload.len(),
+                std::ptr::null(),
+                0,
+                std::ptr::null_mut(),
+            );
             rd::rd_kafka_poll(producer, 0);
         }
         rd::rd_kafka_flush(producer, 10_000);
@@ -47,8 +58,11 @@ fn main() {
     let mut latencies = Vec::with_capacity(count as usize);
     // SAFETY: as in `produce`; each message is destroyed once after its payload was read.
     let report = unsafe {
-        let settings =
-            [("bootstrap.servers", bootstrap.as_str()), ("group.id", "latency"), ("enable.auto.commit", "false")];
+        let settings = [
+            ("bootstrap.servers", bootstrap.as_str()),
+            ("group.id", "latency"),
+            ("enable.auto.commit", "false"),
+        ];
         let consumer = client(rd::rd_kafka_type_t::RD_KAFKA_CONSUMER, &settings);
         rd::rd_kafka_poll_set_consumer(consumer);
         let list = rd::rd_kafka_topic_partition_list_new(1);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kavka::assignor::{Assignor, CooperativeSticky, Range};
 use kavka::{Client, ConsumerBuilder, Event, GroupProtocol};
-use kavka_bench::group::{Arguments, Journal, starts};
+use kavka_bench::group::{Arguments, CLIENT_ID, Journal, starts};
 
 /// The protocol that the members share partitions by; else the settings that all clients get here.
 fn protocol(builder: ConsumerBuilder, protocol: &str) -> ConsumerBuilder {
@@ -22,7 +22,7 @@ fn protocol(builder: ConsumerBuilder, protocol: &str) -> ConsumerBuilder {
 
 async fn member(args: Arguments, member: usize, journal: Arc<Journal>) -> kavka::Result<()> {
     journal.started(member);
-    let client = Client::connect(&args.bootstrap).await?;
+    let client = Client::builder().bootstrap(&args.bootstrap).client_id(CLIENT_ID).connect().await?;
     let builder = client
         .consumer()
         .group(args.group)

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::time::{Duration, Instant};
 
-use kavka_bench::group::{Arguments, Journal, starts};
+use kavka_bench::group::{Arguments, CLIENT_ID, Journal, starts};
 use rdkafka_sys as rd;
 
 /// How often a member looks at how many partitions it has: that asks another thread.
@@ -12,6 +12,7 @@ const LOOK: Duration = Duration::from_millis(500);
 unsafe fn client(args: &Arguments) -> *mut rd::rd_kafka_t {
     let mut settings = vec![
         ("bootstrap.servers", args.bootstrap.as_str()),
+        ("client.id", CLIENT_ID),
         ("group.id", &args.group),
         ("auto.offset.reset", "latest"),
         ("fetch.wait.max.ms", "500"),

@@ -5,6 +5,9 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+/// The `client.id` of all clients: part of each request, so it is to be of one length.
+pub const CLIENT_ID: &str = "bench";
+
 /// What a members program is started with.
 #[derive(Debug, Clone)]
 pub struct Arguments {

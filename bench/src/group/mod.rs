@@ -13,7 +13,7 @@ pub mod proxy;
 
 pub use clients::{Clients, options};
 pub use figures::{Figures, figures, settled};
-pub use journal::{Arguments, Journal, starts};
+pub use journal::{Arguments, CLIENT_ID, Journal, starts};
 pub use line::{Line, Log, Receipt};
 pub use process::{Members, cpu_seconds};
 

@@ -6,6 +6,7 @@ pub mod groups;
 pub mod positions;
 pub mod records;
 pub mod scenarios;
+pub mod static_members;
 pub mod topics;
 
 /// Makes a test of each body: `cases!(start: module::{a, b})`, where `start(name, body)` runs one.
@@ -90,6 +91,12 @@ macro_rules! all_cases {
             a_member_may_wait_longer_than_a_request_for_the_others,
             who_stays_gets_partitions_that_were_added,
             a_partition_that_is_newer_than_the_metadata_is_read,
+        });
+        $crate::cases!($run: static_members::{
+            a_static_member_that_restarts_is_missed_by_nobody_classic,
+            a_static_member_that_restarts_is_missed_by_nobody_consumer,
+            a_static_member_that_takes_no_records_is_missed_classic,
+            a_static_member_that_takes_no_records_is_missed_consumer,
         });
     };
 }

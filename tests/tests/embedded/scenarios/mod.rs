@@ -6,7 +6,6 @@ mod membership;
 mod recreated;
 mod s04_patterns;
 mod s05_racks;
-mod s06_static;
 mod s09_fenced;
 mod s14_coordinator;
 mod s17_shares;
