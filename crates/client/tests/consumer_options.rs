@@ -33,6 +33,9 @@ async fn what_contradicts_itself_is_named_at_the_start() {
         ("empty", member(GroupProtocol::Auto).subscribe_pattern("")),
         ("no topic", rig.consumer().group("g").subscribe(Vec::<&str>::new())),
         ("empty name", rig.consumer().group("g").subscribe([""])),
+        ("32,767", rig.consumer().group("g").subscribe(["x".repeat(32_768)])),
+        ("32,767", rig.consumer().assign([("x".repeat(32_768), 0, Start::End)])),
+        ("32,767", consumer().subscribe_pattern("x".repeat(32_768))),
         ("max_processing_time", consumer().max_processing_time(Duration::ZERO)),
         ("offsets_refresh", by_hand().offsets_refresh(Duration::from_nanos(1))),
     ];
@@ -46,6 +49,7 @@ async fn what_contradicts_itself_is_named_at_the_start() {
         fallback.assignors(range()).server_assignor("range"),
         consumer().server_assignor("uniform").max_processing_time(None),
         by_hand().group_protocol(GroupProtocol::Consumer).offsets_refresh(None),
+        member(GroupProtocol::Auto).subscribe_pattern("x".repeat(32_768)),
     ];
     for builder in fine {
         builder.start().await.unwrap().close().await.unwrap();

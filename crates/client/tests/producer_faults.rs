@@ -253,6 +253,18 @@ async fn a_full_buffer_fails_after_max_block() {
     assert!(producer.try_send(Record::to("t").value(&[b'x'; 100])).unwrap_err().is_retriable());
 }
 
+/// No request can carry it, and so none would have carried the other topics either.
+#[tokio::test(start_paused = true)]
+async fn a_name_that_no_topic_can_have_does_not_keep_other_topics_from_being_found() {
+    let (_cluster, client) = start(Cluster::builder().topic("t", 1)).await;
+    let producer = client.producer().start().await.unwrap();
+    let endless = "x".repeat(40_000);
+    let record = || Record::to(&endless).value("x");
+    assert_eq!(producer.try_send(record()).unwrap_err().kind(), ErrorKind::Configuration);
+    assert_eq!(producer.send(record()).await.unwrap_err().kind(), ErrorKind::Configuration);
+    producer.send(Record::to("t").value("x")).await.unwrap().await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_producer_id_is_asked_for_until_it_is_given_or_refused() {
     let (cluster, client) = start(Cluster::builder().topic("t", 1)).await;

@@ -40,16 +40,34 @@ pub struct Settings {
     /// `group.consumer.session.timeout.ms`: a member of the consumer protocol that is silent for so long is removed.
     /// Default 45 s.
     pub group_consumer_session_timeout: Duration,
+    /// `group.consumer.min.heartbeat.interval.ms`: the least that a group's own `consumer.heartbeat.interval.ms` may be. Unlike
+    /// Kafka's, the cluster's own setting is not held to it; nor are those below. Default 5 s.
+    pub group_consumer_min_heartbeat_interval: Duration,
+    /// `group.consumer.max.heartbeat.interval.ms`: the most that it may be. Default 15 s.
+    pub group_consumer_max_heartbeat_interval: Duration,
+    /// `group.consumer.min.session.timeout.ms`: the least that a group's own `consumer.session.timeout.ms` may be. Default 45 s.
+    pub group_consumer_min_session_timeout: Duration,
+    /// `group.consumer.max.session.timeout.ms`: the most that it may be. Default 60 s.
+    pub group_consumer_max_session_timeout: Duration,
     /// `group.consumer.max.size`: most members of one group of the consumer protocol. Default unlimited.
     pub group_consumer_max_size: usize,
     /// `group.consumer.assignment.interval.ms`: least time between two target assignments of a group. Default 0; Kafka's
     /// is 1 s.
     pub group_consumer_assignment_interval: Duration,
+    /// `group.consumer.max.assignment.interval.ms`: the most that a group's own `consumer.assignment.interval.ms` may be. Default
+    /// 15 s.
+    pub group_consumer_max_assignment_interval: Duration,
     /// `group.consumer.regex.refresh.interval.ms`: when subscriptions by regular expression are resolved anew though no
     /// topic was made. A resolution is good for 10 s, or for this if it is less. Default 10 min.
     pub group_consumer_regex_refresh_interval: Duration,
     /// `group.consumer.migration.policy`. Default bidirectional.
     pub group_consumer_migration_policy: MigrationPolicy,
+    /// `offsets.retention.minutes`: how long the offsets of a group without members are kept from when the last one was gone, and
+    /// others from their commit. Offsets of topics that members subscribe to are kept. Default 7 days.
+    pub offsets_retention: Duration,
+    /// `offsets.retention.check.interval.ms`: how often expired offsets, and groups that have neither offsets nor members, are
+    /// looked for. Default 10 min.
+    pub offsets_retention_check_interval: Duration,
     /// `offset.metadata.max.bytes`. Default 4096.
     pub offset_metadata_max_bytes: usize,
     /// `offsets.topic.num.partitions`. Default 50.
@@ -82,10 +100,17 @@ impl Default for Settings {
             group_max_size: usize::MAX,
             group_consumer_heartbeat_interval: Duration::from_secs(5),
             group_consumer_session_timeout: Duration::from_secs(45),
+            group_consumer_min_heartbeat_interval: Duration::from_secs(5),
+            group_consumer_max_heartbeat_interval: Duration::from_secs(15),
+            group_consumer_min_session_timeout: Duration::from_secs(45),
+            group_consumer_max_session_timeout: Duration::from_secs(60),
             group_consumer_max_size: usize::MAX,
             group_consumer_assignment_interval: Duration::ZERO,
+            group_consumer_max_assignment_interval: Duration::from_secs(15),
             group_consumer_regex_refresh_interval: Duration::from_secs(600),
             group_consumer_migration_policy: MigrationPolicy::Bidirectional,
+            offsets_retention: Duration::from_secs(7 * 24 * 3600),
+            offsets_retention_check_interval: Duration::from_secs(600),
             offset_metadata_max_bytes: 4096,
             offsets_topic_partitions: 50,
             message_max_bytes: (1 << 20) + 12,

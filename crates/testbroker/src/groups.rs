@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::config::{Denied, Settings};
 use crate::consumer_group::ConsumerGroup;
 use crate::group::{Group, Phase};
+use crate::group_configs::GroupConfigs;
 use crate::inspect::{GroupState, GroupView};
 use crate::state::{Broker, State};
 use crate::timers::Timers;
@@ -28,6 +29,7 @@ pub(crate) struct World<'a> {
     pub(crate) topics: &'a BTreeMap<Arc<str>, Topic>,
     pub(crate) brokers: &'a BTreeMap<i32, Broker>,
     pub(crate) denied: &'a Denied,
+    pub(crate) group_configs: &'a GroupConfigs,
     pub(crate) now: Instant,
 }
 
@@ -79,6 +81,7 @@ impl State {
             topics: &self.topics,
             brokers: &self.brokers,
             denied: &self.denied,
+            group_configs: &self.group_configs,
             now: Instant::now(),
         };
         (&mut self.groups, world)

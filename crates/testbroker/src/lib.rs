@@ -18,10 +18,12 @@
 //!
 //! Where it differs from Kafka on purpose: records whose offsets do not count up from 0 are refused in every batch (Kafka
 //! looks at compressed ones only), the high watermark is always the end of the log, `__consumer_offsets` exists from the
-//! start but holds no records, nothing is deleted by age or size, and names, ids and leaders come out the same in every
+//! start but holds no records, no record is deleted by age or size, the settings of brokers do not change while they run
+//! (those of topics and groups do, with IncrementalAlterConfigs), and names, ids and leaders come out the same in every
 //! run. Subscriptions by regular expression are read by the `regex` crate, where Kafka has RE2/J; both match in linear time
 //! and know neither look-around nor back-references. Members of a group are dealt with in the order of their ids, where
-//! Kafka has the order of a hash table: who gets which of several equal shares may differ. The example `compare` asks this cluster and a real Kafka the same questions and prints every other difference.
+//! Kafka has the order of a hash table: who gets which of several equal shares may differ. The example `compare` asks this
+//! cluster and a real Kafka the same questions and prints every other difference.
 //!
 //! Not implemented, and therefore not advertised in ApiVersions: transactions, share and streams groups, SASL, TLS. A
 //! request for an API that is not advertised closes the connection.
@@ -33,8 +35,10 @@ mod cluster;
 mod config;
 mod connection;
 mod consumer_group;
+mod expiry;
 mod fault;
 mod group;
+mod group_configs;
 mod groups;
 mod inspect;
 mod log;

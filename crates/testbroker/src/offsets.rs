@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::inspect::OffsetView;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +12,10 @@ pub(crate) struct Committed {
     pub(crate) offset: i64,
     pub(crate) leader_epoch: i32,
     pub(crate) metadata: Arc<str>,
+    /// When it was committed.
+    pub(crate) at: Instant,
+    /// When it expires, whatever the cluster's retention says: old versions of OffsetCommit could tell.
+    pub(crate) expires: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -33,6 +39,21 @@ impl Offsets {
         }
     }
 
+    /// Removes those that have `expired`, except of `kept` topics. Gives whether none is left.
+    pub(crate) fn expire(
+        &mut self,
+        kept: impl Fn(&str) -> bool,
+        expired: impl Fn(&Committed) -> bool,
+    ) -> bool {
+        self.0.retain(|topic, partitions| {
+            if !kept(topic) {
+                partitions.retain(|_, committed| !expired(committed));
+            }
+            !partitions.is_empty()
+        });
+        self.0.is_empty()
+    }
+
     pub(crate) fn forget_topic(&mut self, topic: &str) {
         self.0.remove(topic);
     }
@@ -43,7 +64,7 @@ impl Offsets {
     }
 
     pub(crate) fn view(&self, topic: &str, partition: i32) -> Option<OffsetView> {
-        let Committed { offset, leader_epoch, metadata } = self.get(topic, partition)?.clone();
+        let Committed { offset, leader_epoch, metadata, .. } = self.get(topic, partition)?.clone();
         Some(OffsetView { offset, leader_epoch, metadata: metadata.to_string() })
     }
 }

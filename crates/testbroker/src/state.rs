@@ -23,6 +23,7 @@ use crate::call::{Action, Caller, Fate, Responder};
 use crate::config::{Builder, Denied, Settings, Transport};
 use crate::connection::{Door, Incoming, serve_broker};
 use crate::fault::{Faults, RequestView, Verb};
+use crate::group_configs::GroupConfigs;
 use crate::groups::AnyGroup;
 use crate::inspect::{Seen, SeenRequest, Watchers};
 use crate::offsets::Offsets;
@@ -67,6 +68,7 @@ pub(crate) struct State {
     /// How many topics were ever made.
     pub(crate) topics_made: u64,
     pub(crate) groups: BTreeMap<Arc<str>, AnyGroup>,
+    pub(crate) group_configs: GroupConfigs,
     /// What was committed, by group.
     pub(crate) offsets: BTreeMap<Arc<str>, Offsets>,
     pub(crate) watchers: Watchers,
@@ -96,6 +98,7 @@ impl State {
             topic_ids: HashMap::new(),
             topics_made: 0,
             groups: BTreeMap::new(),
+            group_configs: GroupConfigs::new(),
             offsets: BTreeMap::new(),
             watchers: Watchers::default(),
             parked: HashMap::new(),
@@ -118,6 +121,7 @@ impl State {
             state.brokers.insert(id, Broker { host, port, rack, sessions, running: None });
             state.start_broker(id)?;
         }
+        state.schedule_expiry();
         let impossible = |(code, why)| io::Error::other(format!("{code:?}: {why}"));
         let offsets_partitions = state.settings.offsets_topic_partitions;
         state.create_topic_by_default(OFFSETS_TOPIC, offsets_partitions).map_err(impossible)?;
@@ -186,6 +190,7 @@ impl State {
         match timer {
             Timer::Fetch(id) => self.finish_fetch(id),
             Timer::Deliver(incoming) => self.deliver(*incoming, Fate::Answer, None),
+            Timer::Expiry => self.expire_offsets(),
             Timer::Session { group, member } => self.session_timer(&group, &member),
             Timer::Alarm { group, member, kind } => self.member_alarm(&group, &member, kind),
             Timer::InitialJoin { group, rebalance } => self.initial_join_timer(&group, rebalance),

@@ -16,6 +16,8 @@ pub(crate) enum Timer {
     Fetch(u64),
     /// A request that a fault rule held back.
     Deliver(Box<Incoming>),
+    /// Offsets may have expired.
+    Expiry,
     /// The session of a member, or of a member id that was handed out, may have ended.
     Session { group: Arc<str>, member: Arc<str> },
     /// A deadline of a member of the consumer protocol may be over.

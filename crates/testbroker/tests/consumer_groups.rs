@@ -48,6 +48,9 @@ async fn refused_joins_leave_no_group_behind() {
     }
     let huge = Beat { subscribed_topic_regex: Some("(a{1000}){1000}".into()), ..join("a") };
     assert_eq!(client.call(&huge, 1).await.error_code, ErrorCode::INVALID_REGULAR_EXPRESSION);
+    // Two of these would not fit into an answer's message.
+    let long = Beat { subscribed_topic_regex: Some(format!("({}", "x".repeat(32_000)).into()), ..join("b") };
+    assert_eq!(client.call(&long, 1).await.error_code, ErrorCode::INVALID_REGULAR_EXPRESSION);
     assert_eq!(client.call(&beat("a", 1), 1).await.error_code, ErrorCode::GROUP_ID_NOT_FOUND);
     assert_eq!(client.call(&beat("a", -1), 1).await.error_code, ErrorCode::GROUP_ID_NOT_FOUND);
     assert_eq!(cluster.group("g").await, None);

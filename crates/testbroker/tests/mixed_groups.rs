@@ -5,119 +5,13 @@ mod common;
 
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use common::Client;
+use common::classic::*;
 use common::consumer::*;
 use kavka_testbroker::{Cluster, GroupKind, GroupState, MemberState, MigrationPolicy};
 use kavka_wire::ErrorCode;
-use kavka_wire::messages::join_group::JoinGroupRequestProtocol;
-use kavka_wire::messages::leave_group::MemberIdentity;
-use kavka_wire::messages::sync_group::SyncGroupRequestAssignment;
-use kavka_wire::messages::{
-    ConsumerGroupHeartbeatRequest as Beat, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse,
-    LeaveGroupRequest, SyncGroupRequest, SyncGroupResponse,
-};
-
-/// The embedded consumer protocol, version 1: topic t and what is owned of it.
-fn subscription(owned: &[i32]) -> Bytes {
-    let mut out = BytesMut::new();
-    out.put_slice(b"\0\x01\0\0\0\x01\0\x01t\xff\xff\xff\xff");
-    put_topic(&mut out, owned);
-    out.freeze()
-}
-
-fn assignment(owned: &[i32], user_data: &[u8]) -> Bytes {
-    let mut out = BytesMut::new();
-    out.put_slice(b"\0\x01");
-    put_topic(&mut out, owned);
-    match user_data {
-        [] => out.put_i32(-1),
-        data => {
-            out.put_i32(data.len() as i32);
-            out.put_slice(data);
-        }
-    }
-    out.freeze()
-}
-
-fn put_topic(out: &mut BytesMut, owned: &[i32]) {
-    out.put_i32(i32::from(!owned.is_empty()));
-    if !owned.is_empty() {
-        out.put_slice(b"\0\x01t");
-        out.put_i32(owned.len() as i32);
-        owned.iter().for_each(|partition| out.put_i32(*partition));
-    }
-}
-
-fn classic(member: &str, owned: &[i32]) -> JoinGroupRequest {
-    JoinGroupRequest {
-        group_id: "g".into(),
-        session_timeout_ms: 10_000,
-        rebalance_timeout_ms: 8_000,
-        member_id: member.into(),
-        protocol_type: "consumer".into(),
-        protocols: vec![JoinGroupRequestProtocol {
-            name: "range".into(),
-            metadata: subscription(owned),
-            ..Default::default()
-        }],
-        ..Default::default()
-    }
-}
-
-fn instance(request: JoinGroupRequest, id: &str) -> JoinGroupRequest {
-    JoinGroupRequest { group_instance_id: Some(id.into()), ..request }
-}
-
-async fn join_classic(client: &mut Client, member: &str, owned: &[i32]) -> JoinGroupResponse {
-    client.call(&classic(member, owned), 9).await
-}
-
-/// The member id that a dynamic member is given.
-async fn new_id(client: &mut Client) -> String {
-    let answer = join_classic(client, "", &[]).await;
-    assert_eq!(answer.error_code, ErrorCode::MEMBER_ID_REQUIRED);
-    answer.member_id.to_string()
-}
-
-async fn sync(
-    client: &mut Client,
-    member: &str,
-    generation: i32,
-    assigned: &[(&str, Bytes)],
-) -> SyncGroupResponse {
-    let assign = |(member, assignment): &(&str, Bytes)| SyncGroupRequestAssignment {
-        member_id: (*member).into(),
-        assignment: assignment.clone(),
-        ..Default::default()
-    };
-    let request = SyncGroupRequest {
-        group_id: "g".into(),
-        generation_id: generation,
-        member_id: member.into(),
-        protocol_type: Some("consumer".into()),
-        protocol_name: Some("range".into()),
-        assignments: assigned.iter().map(assign).collect(),
-        ..Default::default()
-    };
-    client.call(&request, 5).await
-}
-
-async fn heartbeat(client: &mut Client, member: &str, generation_id: i32) -> ErrorCode {
-    let request = HeartbeatRequest {
-        group_id: "g".into(),
-        generation_id,
-        member_id: member.into(),
-        ..Default::default()
-    };
-    client.call(&request, 4).await.error_code
-}
-
-async fn leave(client: &mut Client, member: &str) -> ErrorCode {
-    let members = vec![MemberIdentity { member_id: member.into(), ..Default::default() }];
-    let request = LeaveGroupRequest { group_id: "g".into(), members, ..Default::default() };
-    client.call(&request, 5).await.members[0].error_code
-}
+use kavka_wire::messages::{ConsumerGroupHeartbeatRequest as Beat, JoinGroupRequest};
 
 async fn start_with(policy: MigrationPolicy) -> (Cluster, Client) {
     let cluster = cluster_with(|s| s.group_consumer_migration_policy = policy).await;
@@ -127,15 +21,6 @@ async fn start_with(policy: MigrationPolicy) -> (Cluster, Client) {
 
 async fn start() -> (Cluster, Client) {
     start_with(MigrationPolicy::Bidirectional).await
-}
-
-/// A stable classic group of one, in generation 1, with all of topic t.
-async fn classic_group(client: &mut Client) -> String {
-    let id = new_id(client).await;
-    assert_eq!(join_classic(client, &id, &[]).await.generation_id, 1);
-    let all = assignment(&[0, 1, 2, 3], b"");
-    assert_eq!(sync(client, &id, 1, &[(&id, all)]).await.error_code, ErrorCode::NONE);
-    id
 }
 
 #[tokio::test(start_paused = true)]
@@ -183,6 +68,77 @@ async fn a_waiting_join_is_answered_when_its_group_is_upgraded() {
     let view = cluster.group("g").await.unwrap();
     assert_eq!((view.kind, view.members.len()), (GroupKind::Consumer, 3));
     assert!(view.member(&a).is_some() && view.member(&b).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_join_is_answered_though_its_group_cannot_be_upgraded() {
+    let (cluster, mut client) = start().await;
+    let a = new_id(&mut client).await;
+    join_classic(&mut client, &a, &[]).await;
+    sync(&mut client, &a, 1, &[(&a, assignment(&[0], b"mine"))]).await;
+    let mut other = dial(&cluster).await;
+    let b = new_id(&mut other).await;
+    other.send(&classic(&b, &[]), 9).await;
+    cluster.group_until("g", |view| view.state == GroupState::PreparingRebalance).await.unwrap();
+    assert_eq!(client.call(&join("c"), 1).await.error_code, ErrorCode::GROUP_ID_NOT_FOUND);
+    let answer = other.receive::<JoinGroupRequest>(9).await.unwrap();
+    assert_eq!((answer.error_code, &*answer.member_id), (ErrorCode::REBALANCE_IN_PROGRESS, &*b));
+    // The rebalance goes on: both join it.
+    other.send(&classic(&b, &[]), 9).await;
+    assert_eq!(join_classic(&mut client, &a, &[]).await.generation_id, 2);
+    let answer = other.receive::<JoinGroupRequest>(9).await.unwrap();
+    assert_eq!((answer.error_code, answer.generation_id), (ErrorCode::NONE, 2));
+    assert_eq!(cluster.group("g").await.unwrap().kind, GroupKind::Classic);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upgrade_that_the_policy_forbids_leaves_waiting_joins_alone() {
+    let (cluster, mut client) = start_with(MigrationPolicy::Downgrade).await;
+    let a = classic_group(&mut client).await;
+    let mut other = dial(&cluster).await;
+    let b = new_id(&mut other).await;
+    other.send(&classic(&b, &[]), 9).await;
+    cluster.group_until("g", |view| view.state == GroupState::PreparingRebalance).await.unwrap();
+    assert_eq!(client.call(&join("c"), 1).await.error_code, ErrorCode::GROUP_ID_NOT_FOUND);
+    assert_eq!(join_classic(&mut client, &a, &[]).await.generation_id, 2);
+    assert_eq!(other.receive::<JoinGroupRequest>(9).await.unwrap().generation_id, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn groups_that_are_too_large_for_the_other_protocol_keep_theirs() {
+    let cluster = cluster_with(|s| s.group_consumer_max_size = 1).await;
+    let mut client = dial(&cluster).await;
+    let a = classic_group(&mut client).await;
+    let mut other = dial(&cluster).await;
+    let b = new_id(&mut other).await;
+    other.send(&classic(&b, &[]), 9).await;
+    cluster.group_until("g", |view| view.state == GroupState::PreparingRebalance).await.unwrap();
+    join_classic(&mut client, &a, &[]).await;
+    other.receive::<JoinGroupRequest>(9).await.unwrap();
+    assert_eq!(client.call(&join("c"), 1).await.error_code, ErrorCode::GROUP_ID_NOT_FOUND);
+
+    let cluster = cluster_with(|s| s.group_max_size = 1).await;
+    let mut client = dial(&cluster).await;
+    client.call(&join("c"), 1).await;
+    for id in ["a", "b"] {
+        assert_eq!(join_classic(&mut client, id, &[]).await.error_code, ErrorCode::NONE);
+    }
+    client.call(&beat("c", -1), 1).await;
+    let view = cluster.group("g").await.unwrap();
+    assert_eq!((view.kind, view.members.len()), (GroupKind::Consumer, 2));
+    // With one less it fits.
+    assert_eq!(leave(&mut client, "b").await, ErrorCode::NONE);
+    assert_eq!(cluster.group("g").await.unwrap().kind, GroupKind::Classic);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_groups_of_consumers_are_upgraded() {
+    let (cluster, mut client) = start().await;
+    let other = JoinGroupRequest { protocol_type: "connect".into(), ..classic("", &[]) };
+    let id = client.call(&other, 9).await.member_id;
+    client.call(&JoinGroupRequest { member_id: id.clone(), ..other }, 9).await;
+    assert_eq!(client.call(&join("b"), 1).await.error_code, ErrorCode::GROUP_ID_NOT_FOUND);
+    assert_eq!(cluster.group("g").await.unwrap().members[0].member_id, *id);
 }
 
 #[tokio::test(start_paused = true)]
@@ -322,6 +278,21 @@ async fn static_members_change_their_protocol_and_keep_what_they_have() {
     let view = cluster.group("g").await.unwrap();
     assert_eq!((view.kind, view.members.len()), (GroupKind::Classic, 1));
     assert_eq!(view.members[0].member_id, *joined.member_id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_downgrade_by_a_member_with_another_subscription_rebalances_the_next_generation() {
+    let (cluster, mut client) = start().await;
+    client.call(&Beat { instance_id: Some("i".into()), ..join("a") }, 1).await;
+    let epoch = cluster.group("g").await.unwrap().generation;
+    let mut other = instance(classic("", &[]), "i");
+    other.protocols[0].metadata = Bytes::from_static(b"\0\0\0\0\0\x01\0\x01u\xff\xff\xff\xff");
+    let joined = client.call(&other, 9).await;
+    let view = cluster.group("g").await.unwrap();
+    assert_eq!((view.kind, view.state), (GroupKind::Classic, GroupState::PreparingRebalance));
+    assert_eq!((view.generation, joined.generation_id), (epoch, 0));
+    let again = JoinGroupRequest { member_id: joined.member_id, ..other };
+    assert_eq!(client.call(&again, 9).await.generation_id, epoch + 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -189,3 +189,26 @@ proptest! {
         let _ = recode(key, response, version, bytes.into(), &limits);
     }
 }
+
+#[test]
+fn strings_over_32767_bytes_are_neither_written_nor_read_in_any_version() {
+    for version in [6, 9] {
+        let named = |length: usize| OffsetCommitRequest { group_id: "g".repeat(length).into(), ..commit() };
+        let longest = named(32_767);
+        let bytes = longest.to_bytes(version).unwrap();
+        assert_eq!(OffsetCommitRequest::from_bytes(bytes, version, &Limits::default()).unwrap(), longest);
+        let error = named(32_768).to_bytes(version).unwrap_err();
+        assert_eq!(error.message, "OffsetCommitRequest");
+        assert_eq!(error.kind, EncodeErrorKind::TooLong { length: 32_768 });
+    }
+    // What can be null has the same bound.
+    let request = OffsetCommitRequest { group_instance_id: Some("i".repeat(32_768).into()), ..commit() };
+    assert!(request.to_bytes(9).is_err());
+
+    // A compact string, written by hand: 32,768 bytes, with their count plus one in front.
+    let mut bytes = BytesMut::new();
+    bytes.put_slice(&[0x81, 0x80, 0x02]);
+    bytes.put_bytes(b'g', 32_768);
+    let error = OffsetCommitRequest::from_bytes(bytes.freeze(), 9, &Limits::default()).unwrap_err();
+    assert_eq!(error.kind, DecodeErrorKind::Length(32_768));
+}

@@ -96,7 +96,8 @@ impl ConsumerBuilder {
     /// With [`GroupProtocol::Consumer`] the coordinator matches, and with [`GroupProtocol::Classic`] this client does, with each
     /// refresh of its metadata ([`metadata_max_age`](crate::ClientBuilder::metadata_max_age)) and never Kafka's internal topics. The
     /// syntax is what both know: RE2's without Unicode classes, which topic names have no use for. No look-around, no
-    /// back-references. What is no pattern fails [`start`](Self::start).
+    /// back-references. What is no pattern fails [`start`](Self::start). So do patterns of more than 32,767 bytes together with
+    /// [`GroupProtocol::Consumer`]; with [`GroupProtocol::Auto`] they are for the classic protocol.
     pub fn subscribe_pattern(mut self, pattern: impl Into<String>) -> Self {
         self.patterns.push(pattern.into());
         self
@@ -308,10 +309,15 @@ impl ConsumerBuilder {
         let settings = self.client.settings();
         let seed = seed();
         let rebalance_timeout = self.rebalance_timeout.or(self.max_processing_time);
+        let protocol = match self.protocol {
+            // Patterns that the coordinator cannot be told are matched here.
+            GroupProtocol::Auto if !wanted.can_be_told() => GroupProtocol::Classic,
+            protocol => protocol,
+        };
         let group = self.group.map(|id| {
             let defaults = kavka_group::Config::new(id);
             kavka_group::Config {
-                protocol: self.protocol,
+                protocol,
                 server_assignor: self.server_assignor,
                 instance_id: self.instance_id.map(Into::into),
                 session_timeout: self.session_timeout.unwrap_or(defaults.session_timeout),

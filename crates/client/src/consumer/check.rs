@@ -6,7 +6,7 @@ use kavka_group::{GroupProtocol, TopicPartition};
 
 use super::builder::ConsumerBuilder;
 use super::command::Start;
-use super::pattern::Wanted;
+use super::pattern::{LONGEST_STRING, Wanted};
 use crate::{Error, ErrorKind, Result};
 
 impl ConsumerBuilder {
@@ -87,6 +87,9 @@ impl ConsumerBuilder {
         let mut wanted = Wanted::names(self.topics.iter().flatten().cloned());
         self.patterns.iter().try_for_each(|pattern| wanted.add_pattern(pattern)).map_err(cannot_start)?;
         wanted.check().map_err(cannot_start)?;
+        if self.protocol == GroupProtocol::Consumer {
+            wanted.check_told().map_err(cannot_start)?;
+        }
         if self.assignors.as_ref().is_some_and(Vec::is_empty) {
             return wrong("assignors() is empty");
         }
@@ -107,6 +110,9 @@ impl ConsumerBuilder {
         }
         let mut seen = BTreeSet::new();
         for (partition, start) in partitions {
+            if partition.topic.len() > LONGEST_STRING {
+                return wrong("assign() has a topic with a name of more than 32,767 bytes");
+            }
             if partition.topic.is_empty() || partition.partition < 0 {
                 return wrong(format!("assign() has the impossible partition {partition}"));
             }

@@ -155,7 +155,8 @@ impl ConsumerHandle {
     /// As [`subscribe`](Self::subscribe), with patterns: a topic is consumed when any of them matches its whole name. See
     /// [`ConsumerBuilder::subscribe_pattern`](super::ConsumerBuilder::subscribe_pattern) for the syntax.
     ///
-    /// Fails as `subscribe` does, and with [`ErrorKind::Configuration`] when one is no pattern; then nothing changes.
+    /// Fails as `subscribe` does, and with [`ErrorKind::Configuration`] when one is no pattern, or when they are longer than 32,767
+    /// bytes together and the coordinator has to match them; then nothing changes.
     ///
     /// Cancel safety: as for `subscribe`.
     pub async fn subscribe_pattern<S: AsRef<str>>(

@@ -133,7 +133,7 @@ impl Driver {
     }
 
     pub(super) fn subscribe(&mut self, wanted: Wanted, reply: oneshot::Sender<Result<()>>) {
-        if let Err(error) = self.check_member() {
+        if let Err(error) = self.check_member().and_then(|()| self.topics.check(&wanted)) {
             return self.acks.push((reply, Err(error)));
         }
         self.topics.set_wanted(wanted.clone());

@@ -14,6 +14,9 @@ use crate::{Error, ErrorKind, Result};
 /// The longest pattern: far above what a person writes, far below what a request may hold.
 const MAX_LEN: usize = 1 << 20;
 
+/// The longest string that Kafka's protocol can carry, in bytes.
+pub(super) const LONGEST_STRING: usize = 32_767;
+
 /// What a consumer subscribes to.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Wanted {
@@ -66,7 +69,28 @@ impl Wanted {
         if self.names.contains("") {
             return wrong("a subscription has a topic with an empty name");
         }
+        if self.names.iter().any(|name| name.len() > LONGEST_STRING) {
+            return wrong("a subscription has a topic with a name of more than 32,767 bytes");
+        }
         Ok(())
+    }
+
+    /// Whether a request to the coordinator can carry the patterns: they are one string there.
+    pub(super) fn can_be_told(&self) -> bool {
+        self.regex().is_none_or(|regex| regex.len() <= LONGEST_STRING)
+    }
+
+    /// Fails when the coordinator would have to match more than it can be told.
+    pub(super) fn check_told(&self) -> Result<()> {
+        if self.can_be_told() {
+            return Ok(());
+        }
+        let length = self.regex().map_or(0, |regex| regex.len());
+        let what = format!(
+            "the patterns are {length} bytes long together; in the consumer protocol the coordinator can be told 32,767"
+        );
+        let remedy = "use fewer or shorter patterns, or the classic protocol, where this client matches them";
+        Err(Error::new(ErrorKind::Configuration, what).remedy(remedy))
     }
 
     /// All patterns as one, for the coordinator.
@@ -164,5 +188,28 @@ mod tests {
         let told = wanted.subscription(&BTreeSet::from(["found".into()]));
         assert_eq!(told.regex.as_deref(), Some("(?:x|y)|(?:z.*)"));
         assert_eq!(told.topics.len(), 2);
+    }
+
+    #[test]
+    fn patterns_that_no_request_can_carry_are_not_for_the_coordinator() {
+        let mut wanted = Wanted::default();
+        wanted.add_pattern(&"x".repeat(LONGEST_STRING)).unwrap();
+        wanted.check_told().unwrap();
+        let mut wanted = Wanted::default();
+        // With "(?:" and ")" around each and a bar between them: one byte too many.
+        wanted.add_pattern(&"x".repeat(LONGEST_STRING - 9)).unwrap();
+        wanted.add_pattern("y").unwrap();
+        let error = wanted.check_told().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().contains("32768"), "{error}");
+    }
+
+    #[test]
+    fn a_topic_whose_name_no_request_can_carry_is_refused() {
+        Wanted::names(["x".repeat(LONGEST_STRING)]).check().unwrap();
+        assert_eq!(
+            Wanted::names(["x".repeat(LONGEST_STRING + 1)]).check().unwrap_err().kind(),
+            ErrorKind::Configuration
+        );
     }
 }

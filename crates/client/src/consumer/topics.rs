@@ -10,7 +10,7 @@ use kavka_wire::{ErrorClass, ErrorCode, Uuid};
 use litemap::LiteMap;
 
 use super::pattern::Wanted;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, Result};
 
 /// How often the metadata of a missing topic are asked for: it may be created any time.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
@@ -95,6 +95,11 @@ impl Topics {
     pub(super) fn settle(&mut self, protocol: GroupProtocol) {
         self.match_here = Some(protocol == GroupProtocol::Classic);
         self.settle_all();
+    }
+
+    /// Whether something else can be consumed in the protocol that is used, or that may come to be used.
+    pub(super) fn check(&self, wanted: &Wanted) -> Result<()> {
+        if self.match_here == Some(true) { Ok(()) } else { wanted.check_told() }
     }
 
     /// Something else is to be consumed.

@@ -142,6 +142,8 @@ impl Producer {
             Appended::NoRoom => retriable("not sent: the buffer is full"),
             Appended::NoPartition(count) => Err(no_partition(&record, count)),
             _ => {
+                // One that no request can carry would keep the metadata of all the others away.
+                check_topic_name(record.topic())?;
                 self.track(record.topic());
                 retriable("not sent: the topic's metadata is not known yet")
             }

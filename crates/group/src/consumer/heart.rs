@@ -145,6 +145,8 @@ impl Member {
             }
             ErrorCode::UNSUPPORTED_VERSION => self.unsupported(error, config),
             ErrorCode::GROUP_ID_NOT_FOUND if self.leave.is_some() => Step::Continue,
+            // The group ended without this member, or became a classic one. To one that joins it would be for good.
+            ErrorCode::GROUP_ID_NOT_FOUND if !beat.joins => Step::Lost { error, keep_member_id: true },
             code if code.is_retriable() => Step::Continue,
             _ => Step::Fatal(error),
         }

@@ -56,7 +56,8 @@ fn a_coordinator_that_is_none_is_looked_for_and_told_everything() {
 
 #[test]
 fn a_fenced_or_unknown_member_loses_everything_and_joins_again_under_its_id() {
-    for code in [ErrorCode::FENCED_MEMBER_EPOCH, ErrorCode::UNKNOWN_MEMBER_ID] {
+    for code in [ErrorCode::FENCED_MEMBER_EPOCH, ErrorCode::UNKNOWN_MEMBER_ID, ErrorCode::GROUP_ID_NOT_FOUND]
+    {
         let mut rig = member(&[0], |_| {});
         let before = rig.beat(refusal(code, None));
         assert_eq!(rig.lost(), Some(parts("t", &[0])));
@@ -64,7 +65,8 @@ fn a_fenced_or_unknown_member_loses_everything_and_joins_again_under_its_id() {
         assert_eq!((said(&join).member_epoch, &said(&join).member_id), (0, &said(&before).member_id));
         assert_eq!((names(&join), owned(&join)), (Some(vec!["t"]), Some(vec![])));
         // Not again and again without a pause.
-        rig.reply(&join, refusal(code, None));
+        let unknown = if code == ErrorCode::GROUP_ID_NOT_FOUND { ErrorCode::UNKNOWN_MEMBER_ID } else { code };
+        rig.reply(&join, refusal(unknown, None));
         assert!(!rig.beats_now());
         rig.pass(ms(130));
         rig.beat(ok(7, target(&[("t", &[0])])));
@@ -98,7 +100,6 @@ fn other_errors_are_fatal_and_say_why() {
         ErrorCode::UNSUPPORTED_VERSION,
         ErrorCode::FENCED_INSTANCE_ID,
         ErrorCode::UNRELEASED_INSTANCE_ID,
-        ErrorCode::GROUP_ID_NOT_FOUND,
         ErrorCode(999),
     ] {
         let mut rig = refused(code);
@@ -111,6 +112,17 @@ fn other_errors_are_fatal_and_say_why() {
         rig.pass(ms(100_000));
         assert!(rig.calls.is_empty() && rig.events.is_empty());
     }
+}
+
+/// It is one that the coordinator does not make into a group of the consumer protocol.
+#[test]
+fn a_group_that_cannot_be_joined_is_fatal() {
+    let mut rig = joining(|_| {});
+    rig.beat(refusal(ErrorCode::GROUP_ID_NOT_FOUND, Some("online upgrade is disabled")));
+    let [Event::Fatal(error)] = &rig.events()[..] else { panic!() };
+    assert!(error.what.contains("online upgrade is disabled"), "{error}");
+    rig.pass(ms(100_000));
+    assert!(rig.calls.is_empty() && rig.events.is_empty());
 }
 
 #[test]

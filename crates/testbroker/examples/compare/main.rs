@@ -1,11 +1,13 @@
 //! Asks this cluster and a real Kafka the same questions and prints where the answers differ.
 //!
 //! `cargo run -p kavka-testbroker --example compare -- 127.0.0.1:9092`, with a fresh single-broker Kafka that does not
-//! create topics by itself and has `group.consumer.assignment.interval.ms=0`. Ids, times, and whether and how an error is put into words are masked: they may differ.
+//! create topics by itself and has `group.consumer.assignment.interval.ms=0`, `group.consumer.min.session.timeout.ms=1000` and
+//! `group.consumer.min.heartbeat.interval.ms=200`. Ids, times, and whether and how an error is put into words are masked: they may differ.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
+mod configs;
 mod consumer;
 mod duo;
 mod groups;
@@ -87,6 +89,8 @@ async fn main() {
         .settings(|s| {
             s.group_min_session_timeout = Duration::from_secs(1);
             s.offsets_topic_partitions = 3;
+            s.group_consumer_min_session_timeout = Duration::from_secs(1);
+            s.group_consumer_min_heartbeat_interval = Duration::from_millis(200);
         })
         .start()
         .await
@@ -96,11 +100,13 @@ async fn main() {
     duo::ask_all(&mut theirs).await;
     consumer::ask_all(&mut theirs).await;
     mixed::ask_all(&mut theirs).await;
+    configs::ask_all(&mut theirs).await;
     let mut ours = Interview::new(&cluster.bootstrap()).await;
     questions::ask_all(&mut ours).await;
     duo::ask_all(&mut ours).await;
     consumer::ask_all(&mut ours).await;
     mixed::ask_all(&mut ours).await;
+    configs::ask_all(&mut ours).await;
     let mut same = 0;
     for ((name, theirs), (_, ours)) in theirs.answers.iter().zip(&ours.answers) {
         if theirs == ours {

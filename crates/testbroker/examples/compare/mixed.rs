@@ -157,7 +157,7 @@ impl Interview {
 }
 
 pub(crate) async fn ask_all(i: &mut Interview) {
-    for group in ["mu", "mj", "ms", "mc"] {
+    for group in ["mu", "mj", "ms", "mc", "mr"] {
         await_coordinator(i, group).await;
     }
     let k1 = i.client.call(&MetadataRequest { topics: None, ..Default::default() }, 12).await.topics;
@@ -267,6 +267,19 @@ async fn statics(i: &mut Interview) {
     i.leaves("instance leaves", "ms", "", Some("i")).await;
     i.joins("the last consumer is replaced", &instance(join("ms", "", &[]), "j")).await;
     i.shows("downgraded by replacement", "ms").await;
+    // By one that subscribes to something else: the group has to rebalance.
+    let fixed = |member: &str| ConsumerGroupHeartbeatRequest {
+        instance_id: Some("i".into()),
+        ..consumer_join("mr", member)
+    };
+    i.ask("mixed: static consumer alone", &fixed("a"), 1).await;
+    let mut other = instance(join("mr", "", &[]), "i");
+    for protocol in &mut other.protocols {
+        protocol.metadata = Bytes::from_static(b"\0\0\0\0\0\x01\0\x05other\xff\xff\xff\xff");
+    }
+    let (id, _) = i.joins("replaced by one with other topics", &other).await;
+    i.shows("downgraded with other topics", "mr").await;
+    i.joins("it joins again", &JoinGroupRequest { member_id: id.into(), ..other }).await;
 }
 
 /// Classic groups that cannot become groups of the consumer protocol.

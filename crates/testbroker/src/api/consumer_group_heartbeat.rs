@@ -89,14 +89,17 @@ impl State {
             Some(AnyGroup::Classic(classic)) if classic.members.is_empty() => {
                 ConsumerGroup::new(Arc::clone(&id))
             }
-            Some(AnyGroup::Classic(classic)) => ConsumerGroup::upgraded(&world, classic)?,
+            Some(AnyGroup::Classic(classic)) => {
+                ConsumerGroup::check_upgrade(&world, classic)?;
+                // Whoever waits has to join again, whatever comes of it.
+                classic.dismiss(ErrorCode::REBALANCE_IN_PROGRESS);
+                ConsumerGroup::upgraded(&world, classic)?
+            }
             None => ConsumerGroup::new(Arc::clone(&id)),
         };
         let response = group.heartbeat(&mut world, beat)?;
         group.start_sessions(&mut world);
-        if let Some(AnyGroup::Classic(mut classic)) = groups.insert(id, AnyGroup::Consumer(group)) {
-            classic.dismiss(ErrorCode::REBALANCE_IN_PROGRESS);
-        }
+        groups.insert(id, AnyGroup::Consumer(group));
         Ok(response)
     }
 

@@ -1,4 +1,4 @@
-//! DescribeConfigs (32), versions 1-4: the settings that the cluster acts on, of topics and brokers.
+//! DescribeConfigs (32), versions 1-4: the settings that the cluster acts on, of topics, brokers and groups.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -12,15 +12,18 @@ use kavka_wire::{ByteString, ErrorCode};
 use super::Api;
 use crate::call::Call;
 use crate::config::Settings;
+use crate::group_configs::GroupConfig;
 use crate::state::State;
 use crate::topics::{TopicError, check_name};
 
-const TOPIC: i8 = 2;
+pub(super) const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+pub(super) const GROUP: i8 = 32;
 /// Where a value comes from.
 const FROM_TOPIC: i8 = 1;
 const FROM_BROKER_FILE: i8 = 4;
 const FROM_DEFAULT: i8 = 5;
+const FROM_GROUP: i8 = 8;
 
 /// The kind of a setting's value, with the number that the answer gives for it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -82,6 +85,11 @@ pub(super) fn check_config(name: &str, value: &str) -> Result<(), TopicError> {
     }
 }
 
+/// Whether a topic setting is a list, to which something can be added.
+pub(super) fn is_list(name: &str) -> bool {
+    TOPIC_CONFIGS.iter().any(|(known, kind, _)| *known == name && *kind == Kind::List)
+}
+
 /// Every topic setting with its value and where that comes from.
 pub(super) fn topic_configs(
     settings: &Settings,
@@ -111,7 +119,8 @@ impl State {
         let values = match resource.resource_type {
             TOPIC => self.topic_values(&resource.resource_name),
             BROKER => self.broker_values(&resource.resource_name),
-            _ => Err((ErrorCode::INVALID_REQUEST, "only topics and brokers have settings here")),
+            GROUP => self.group_values(&resource.resource_name),
+            _ => Err((ErrorCode::INVALID_REQUEST, "only topics, brokers and groups have settings here")),
         };
         let values = match values {
             Ok(values) => values,
@@ -148,6 +157,25 @@ impl State {
         let topic = self.topic(name).ok_or((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "no such topic"))?;
         let values = topic_configs(&self.settings, &topic.configs).into_iter().zip(TOPIC_CONFIGS);
         Ok(values.map(|((name, value, source), (_, kind, _))| (name, value, source, *kind)).collect())
+    }
+
+    /// Of any group: it need not be there.
+    fn group_values(&self, name: &str) -> Result<Vec<(&'static str, String, i8, Kind)>, TopicError> {
+        if name.is_empty() {
+            return Err((ErrorCode::INVALID_REQUEST, "the group has no name"));
+        }
+        if self.denied.groups.contains(name) {
+            return Err((ErrorCode::GROUP_AUTHORIZATION_FAILED, "no permission to describe the group"));
+        }
+        let own = self.group_configs.get(name);
+        let value = |config: GroupConfig| {
+            let (value, source) = match own.and_then(|own| own.get(&config)) {
+                Some(value) => (*value, FROM_GROUP),
+                None => (config.default(&self.settings), FROM_DEFAULT),
+            };
+            (config.name(), value.as_millis().to_string(), source, Kind::Int)
+        };
+        Ok(GroupConfig::ALL.into_iter().map(value).collect())
     }
 
     fn broker_values(&self, name: &str) -> Result<Vec<(&'static str, String, i8, Kind)>, TopicError> {

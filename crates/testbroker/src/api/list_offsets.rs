@@ -121,7 +121,10 @@ impl State {
             LATEST_TIERED | EARLIEST_PENDING_UPLOAD => (-1, -1, -1),
             target => first_since(log, target).map_or((-1, -1, -1), |(o, t)| (o, t, epoch(o))),
         };
-        Ok(answer(asked.partition_index, ErrorCode::NONE, found))
+        let (offset, timestamp, epoch) = found;
+        // Older versions have no place for it.
+        let epoch = if call.version() >= 4 { epoch } else { -1 };
+        Ok(answer(asked.partition_index, ErrorCode::NONE, (offset, timestamp, epoch)))
     }
 }
 

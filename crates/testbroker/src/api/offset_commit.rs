@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kavka_wire::ErrorCode;
 use kavka_wire::messages::offset_commit::{
@@ -9,6 +10,7 @@ use kavka_wire::messages::offset_commit::{
     OffsetCommitResponseTopic,
 };
 use kavka_wire::messages::{OffsetCommitRequest, OffsetCommitResponse};
+use tokio::time::Instant;
 
 use super::Api;
 use crate::call::Call;
@@ -16,6 +18,9 @@ use crate::group::{Group, Phase};
 use crate::groups::AnyGroup;
 use crate::offsets::Committed;
 use crate::state::State;
+
+/// As good as never, and no more than a clock can say.
+const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 impl Api for OffsetCommitRequest {
     const SERVED: RangeInclusive<i16> = 2..=10;
@@ -128,10 +133,17 @@ impl State {
             let epoch = request.generation_id_or_member_epoch;
             group.check_committed(&request.member_id, epoch, (id, partition.partition_index))?;
         }
+        let now = Instant::now();
+        let retention = match request.retention_time_ms {
+            -1 => None,
+            millis => Some(Duration::from_millis(u64::try_from(millis).unwrap_or(0))),
+        };
         let committed = Committed {
             offset: partition.committed_offset,
             leader_epoch: partition.committed_leader_epoch,
             metadata: Arc::from(metadata),
+            at: now,
+            expires: retention.map(|retention| now + retention.min(FAR)),
         };
         self.offsets.entry(group).or_default().set(topic, partition.partition_index, committed);
         Ok(())

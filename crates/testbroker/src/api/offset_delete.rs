@@ -12,7 +12,6 @@ use super::Api;
 use crate::call::Call;
 use crate::consumer_group::read_subscription;
 use crate::group::Group;
-use crate::groups::AnyGroup;
 use crate::state::State;
 
 impl Api for OffsetDeleteRequest {
@@ -55,10 +54,7 @@ impl State {
         group: &str,
         topic: &OffsetDeleteRequestTopic,
     ) -> OffsetDeleteResponseTopic {
-        let subscribed = self.groups.get(group).is_some_and(|group| match group {
-            AnyGroup::Classic(group) => group.subscribes_to(&topic.name),
-            AnyGroup::Consumer(group) => group.subscribes_to(&topic.name),
-        });
+        let subscribed = self.groups.get(group).is_some_and(|group| group.subscribes_to(&topic.name));
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             let index = partition.partition_index;
@@ -80,7 +76,7 @@ impl State {
 
 impl Group {
     /// Whether any member consumes a topic. Members whose subscription cannot be read are taken to consume everything.
-    fn subscribes_to(&self, topic: &str) -> bool {
+    pub(crate) fn subscribes_to(&self, topic: &str) -> bool {
         let protocol = self.protocol.as_deref();
         self.members.values().any(|member| {
             let metadata = match protocol {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::ConsumerGroup;
+use crate::group_configs::GroupConfig;
 use crate::groups::World;
 use crate::state::State;
 use crate::timers::Timer;
@@ -76,7 +77,7 @@ impl ConsumerGroup {
         let Some(member) = self.members.get(id) else { return };
         let timeout = match &member.said.classic {
             Some(classic) => classic.session_timeout,
-            None => world.settings.group_consumer_session_timeout,
+            None => world.group_config(&self.id, GroupConfig::SessionTimeout),
         };
         self.set_alarm(world, id, Alarm::Session, timeout);
     }

@@ -71,11 +71,12 @@ impl ConsumerGroup {
         let subscription = subscription.ok_or(ErrorCode::INCONSISTENT_GROUP_PROTOCOL)?;
         let owner = self.classic_owner(join, &id, unknown)?;
         let downgrade = owner.as_ref().is_some_and(|owner| self.downgrades_by_replacing(world, owner));
+        let generation = self.epoch;
         let changed = self.take_in_classic(world, join, &id, owner, &subscription);
         let owned = subscription.owned_partitions.iter().map(|t| (&*t.topic, &*t.partitions));
         let owned = to_places(world.topics, owned);
         if downgrade {
-            return self.join_and_downgrade(world, join, &id, changed, &owned);
+            return self.join_and_downgrade(world, join, (&id, generation), changed, &owned);
         }
         self.update_target(world);
         self.reconcile(world, &id, changed, Some(&owned));
@@ -142,11 +143,12 @@ impl ConsumerGroup {
         changed
     }
 
+    /// The classic group goes on from the `generation` that was the group epoch before the newcomer changed it.
     fn join_and_downgrade(
         &mut self,
         world: &mut World<'_>,
         join: &Join,
-        id: &Arc<str>,
+        (id, generation): (&Arc<str>, i32),
         changed: bool,
         owned: &Partitions,
     ) -> Result<Joined, ErrorCode> {
@@ -155,8 +157,8 @@ impl ConsumerGroup {
             self.reconcile(world, id, changed, Some(owned));
         }
         let response = self.joined(join, id);
-        let members = self.members.iter().map(|(id, member)| (id, id, &member.said));
-        let mut classic = self.to_classic(world, members).ok_or(ErrorCode::UNKNOWN_SERVER_ERROR)?;
+        let classic = self.to_classic(world, generation, self.members.iter());
+        let mut classic = classic.ok_or(ErrorCode::UNKNOWN_SERVER_ERROR)?;
         classic.start_migrated(world, rebalance);
         Ok(Joined::Downgraded(response, Box::new(classic)))
     }

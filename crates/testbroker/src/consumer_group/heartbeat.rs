@@ -13,8 +13,11 @@ use kavka_wire::{ByteString, ErrorCode};
 use super::member::{AWAY, Said};
 use super::regexes::Change;
 use super::{Alarm, ConsumerGroup, Member, Owned, Partitions, assign};
+use crate::group_configs::GroupConfig;
 use crate::groups::World;
 
+/// The most characters of a refusal's words.
+const LONGEST_MESSAGE: usize = 1_000;
 /// The member epoch of a member that joins.
 const JOIN: i32 = 0;
 /// The member epoch of a member that leaves.
@@ -29,7 +32,12 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(error: ErrorCode, message: impl Into<String>) -> Self {
-        Refusal { error, message: message.into() }
+        let mut message = message.into();
+        // It may repeat what the member said, which can be as long as an answer can carry.
+        if let Some((end, _)) = message.char_indices().nth(LONGEST_MESSAGE) {
+            message.truncate(end);
+        }
+        Refusal { error, message }
     }
 
     fn invalid(message: &str) -> Self {
@@ -141,7 +149,7 @@ impl ConsumerGroup {
             return Err(Refusal::new(ErrorCode::UNKNOWN_MEMBER_ID, "the member is gone"));
         };
         let told = full || request.member_epoch == JOIN || assigned_before.as_ref() != Some(&member.assigned);
-        let interval = world.settings.group_consumer_heartbeat_interval.as_millis();
+        let interval = world.group_config(&self.id, GroupConfig::HeartbeatInterval).as_millis();
         Ok(ConsumerGroupHeartbeatResponse {
             member_id: Some((&**id).into()),
             member_epoch: member.epoch,

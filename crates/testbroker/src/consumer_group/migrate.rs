@@ -80,13 +80,9 @@ pub(super) fn write_assignment(
 }
 
 impl ConsumerGroup {
-    /// Makes a group of the consumer protocol of a classic one that a member of the consumer protocol wants to join.
-    /// The classic group is as it was.
-    pub(crate) fn upgraded(world: &World<'_>, classic: &Group) -> Result<ConsumerGroup, Refusal> {
-        let refuse = |why: &str| {
-            let message = format!("Cannot upgrade classic group {} to consumer group: {why}", classic.id);
-            Err(Refusal::new(ErrorCode::GROUP_ID_NOT_FOUND, message))
-        };
+    /// Whether a classic group may become one of the consumer protocol, when a member of that wants to join it.
+    pub(crate) fn check_upgrade(world: &World<'_>, classic: &Group) -> Result<(), Refusal> {
+        let refuse = |why| Err(cannot_upgrade(classic, why));
         if !world.settings.group_consumer_migration_policy.upgrades() {
             return refuse("online upgrade is disabled");
         }
@@ -96,6 +92,12 @@ impl ConsumerGroup {
         if classic.members.len() > world.settings.group_consumer_max_size {
             return refuse("it has too many members");
         }
+        Ok(())
+    }
+
+    /// Makes a group of the consumer protocol of a classic one that may become one. The classic group is as it was.
+    pub(crate) fn upgraded(world: &World<'_>, classic: &Group) -> Result<ConsumerGroup, Refusal> {
+        let refuse = |why| Err(cannot_upgrade(classic, why));
         let Some(protocol) = &classic.protocol else {
             // Nobody has come through a rebalance yet. Kafka trips over it.
             return Err(Refusal::new(
@@ -155,8 +157,7 @@ impl ConsumerGroup {
         if !stay.iter().all(|(_, member)| member.is_classic()) || !self.may_downgrade(world, stay.len()) {
             return None;
         }
-        let mut classic =
-            self.to_classic(world, stay.into_iter().map(|(id, member)| (id, id, &member.said)))?;
+        let mut classic = self.to_classic(world, self.epoch, stay.into_iter())?;
         classic.start_migrated(world, true);
         Some(classic)
     }
@@ -167,24 +168,28 @@ impl ConsumerGroup {
             && members <= world.settings.group_max_size
     }
 
-    /// A classic group of members given by their ids, the ids under which they have their targets, and what they say.
+    /// A classic group of members of the classic protocol, in which each has what it was to have here.
     pub(super) fn to_classic<'a>(
         &self,
         world: &World<'_>,
-        members: impl Iterator<Item = (&'a Arc<str>, &'a Arc<str>, &'a Said)>,
+        generation: i32,
+        members: impl Iterator<Item = (&'a Arc<str>, &'a Member)>,
     ) -> Option<Group> {
         let mut classic = Group::new(Arc::clone(&self.id));
-        let mut targets = Vec::new();
-        for (id, target_id, said) in members {
-            classic.adopt(Arc::clone(id), classic_profile(said)?);
-            targets.push((Arc::clone(id), self.target.get(target_id).cloned().unwrap_or_default()));
+        for (id, member) in members {
+            classic.adopt(Arc::clone(id), classic_profile(&member.said)?);
         }
-        classic.settle(self.epoch, |protocol_metadata, id| {
-            let target = targets.iter().find(|(other, _)| **other == *id).map(|(_, places)| places);
-            write_assignment(world.topics, target.into_iter().flatten().copied(), protocol_metadata)
+        classic.settle(generation, |subscription, id| {
+            let target = self.target.get(id).into_iter().flatten().copied();
+            write_assignment(world.topics, target, subscription)
         });
         Some(classic)
     }
+}
+
+fn cannot_upgrade(classic: &Group, why: &str) -> Refusal {
+    let message = format!("Cannot upgrade classic group {} to consumer group: {why}", classic.id);
+    Refusal::new(ErrorCode::GROUP_ID_NOT_FOUND, message)
 }
 
 /// An assignment by ids; `None` when it is malformed, or says more than a coordinator could keep.

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use kavka_wire::{ByteString, ErrorCode, Uuid};
 use tokio::time::Instant;
 
+use crate::group_configs::GroupConfig;
 use crate::groups::{AnyGroup, World};
 use crate::inspect::{GroupKind, GroupState, GroupView, MemberView};
 use crate::state::State;
@@ -155,7 +156,7 @@ impl ConsumerGroup {
         if self.assignment_epoch >= self.epoch {
             return;
         }
-        let interval = world.settings.group_consumer_assignment_interval;
+        let interval = world.group_config(&self.id, GroupConfig::AssignmentInterval);
         let due = self.assigned_at.is_none_or(|at| world.now >= at + interval);
         if !due && !interval.is_zero() {
             return;

@@ -113,6 +113,8 @@ pub(crate) struct Group {
     initial_delay: Option<Duration>,
     /// Somebody joined during the initial delay.
     newcomer: bool,
+    /// When the last member was gone.
+    pub(crate) empty_since: Option<Instant>,
     saved: Saved,
 }
 
@@ -132,6 +134,7 @@ impl Group {
             rebalance: 0,
             initial_delay: None,
             newcomer: false,
+            empty_since: None,
             saved: Saved::default(),
         }
     }
@@ -233,6 +236,7 @@ impl Group {
             group.members.insert(id, member);
         }
         group.saved = self.saved;
+        group.empty_since = self.empty_since;
         if !group.members.is_empty() {
             group.state = Phase::Stable;
             group.refresh_all(world);

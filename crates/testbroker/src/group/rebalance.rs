@@ -115,6 +115,7 @@ impl Group {
         self.rebalance += 1;
         if self.members.is_empty() {
             self.state = Phase::Empty;
+            self.empty_since = Some(world.now);
             (self.protocol, self.leader) = (None, None);
             return self.save();
         }

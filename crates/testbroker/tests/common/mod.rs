@@ -1,6 +1,7 @@
 //! A client of nothing but frames.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod classic;
 pub mod consumer;
 
 use std::time::Duration;

@@ -22,7 +22,7 @@ pub enum DecodeErrorKind {
         /// Bytes missing.
         missing: usize,
     },
-    /// A length or count is negative where null is not allowed, or larger than what is left.
+    /// A length or count is negative where null is not allowed, larger than what is left, or, for a string, over 32,767.
     Length(i64),
     /// A variable-length integer takes more bytes than its type can hold.
     Varint,
@@ -115,7 +115,7 @@ pub enum EncodeErrorKind {
     FieldNotInVersion,
     /// The field is null, but may not be in this version.
     Null,
-    /// A string or an array is longer than its length prefix can say.
+    /// A string is longer than 32,767 bytes, or bytes or an array are longer than their length prefix can say.
     TooLong {
         /// Its length in bytes or elements.
         length: usize,
@@ -159,7 +159,7 @@ impl fmt::Display for EncodeError {
             }
             EncodeErrorKind::Null => f.write_str(": it may not be null in this version"),
             EncodeErrorKind::TooLong { length } => {
-                write!(f, ": a length of {length} does not fit its prefix")
+                write!(f, ": a length of {length} is more than Kafka takes")
             }
             EncodeErrorKind::Version => f.write_str(": this version of the message is not known"),
             EncodeErrorKind::DuplicateTag { tag } => {

@@ -3,6 +3,9 @@ use bytestring::ByteString;
 
 use super::{DecodeError, DecodeErrorKind, TaggedFields};
 
+/// The longest string of Kafka's protocol, in bytes, whatever its length prefix could say.
+const MAX_STRING: usize = 32_767;
+
 /// Bounds on what one message may make us allocate, whatever its bytes say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -116,9 +119,15 @@ impl Reader {
         Err(self.error(DecodeErrorKind::Varint))
     }
 
-    /// The length prefix of a string: `None` is null.
+    /// The length prefix of a string: `None` is null. A compact one could say more than 32,767, but Kafka takes no more from it.
     fn short_length(&mut self, flexible: bool) -> Result<Option<usize>> {
-        if flexible { self.compact_length() } else { self.i16().and_then(|n| self.length(i64::from(n))) }
+        if !flexible {
+            return self.i16().and_then(|n| self.length(i64::from(n)));
+        }
+        match self.compact_length()? {
+            Some(length) if length > MAX_STRING => Err(self.error(DecodeErrorKind::Length(length as i64))),
+            length => Ok(length),
+        }
     }
 
     /// The length prefix of bytes and arrays: `None` is null.

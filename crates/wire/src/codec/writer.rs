@@ -50,12 +50,12 @@ impl Writer {
         self.raw(&bytes[..length]);
     }
 
-    /// The length prefix of a string; `None` is null.
+    /// The length prefix of a string; `None` is null. A compact one could say more than 32,767, but Kafka takes no more from it.
     pub(crate) fn short_length(&mut self, length: Option<usize>, flexible: bool) -> Result<()> {
+        let value = length.map_or(Ok(-1), i16::try_from).map_err(|_| too_long(length))?;
         if flexible {
             return self.compact_length(length);
         }
-        let value = length.map_or(Ok(-1), i16::try_from).map_err(|_| too_long(length))?;
         self.raw(&value.to_be_bytes());
         Ok(())
     }

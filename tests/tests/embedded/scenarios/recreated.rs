@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use kavka::{ErrorKind, GroupProtocol, OffsetReset, Start, TopicPartition};
+use kavka::{ErrorKind, GroupProtocol, OffsetAndMetadata, OffsetReset, Start, TopicPartition};
+use kavka_testbroker::{Cluster, Settings};
 use kavka_tests::Outcome;
 use kavka_tests::data::{next, produce_numbers};
 use kavka_tests::watched::{Watched, all_of};
@@ -91,7 +92,7 @@ fn committed_offsets_of_a_quiet_consumer_are_kept_alive() {
         let consumer =
             scene.client.consumer().group(GROUP).assign([0, 1].map(|p| (TOPIC, p, Start::Committed)));
         let consumer = consumer.offsets_refresh(Duration::from_secs(60)).start().await?;
-        let mut value = kavka::OffsetAndMetadata::new(3);
+        let mut value = OffsetAndMetadata::new(3);
         value.metadata = "half".into();
         consumer.commit_offsets([(TopicPartition::new(TOPIC, 0), value)]).await?;
         let commits = async || scene.cluster().requests(ApiKey::OFFSET_COMMIT).await;
@@ -105,6 +106,29 @@ fn committed_offsets_of_a_quiet_consumer_are_kept_alive() {
         assert_eq!((kept.offset, &*kept.metadata), (3, "half"));
         assert_eq!(scene.cluster().committed(GROUP, TOPIC, 1).await, None, "nothing was committed for it");
         consumer.close().await?;
+        Ok(())
+    });
+}
+
+/// The same with a coordinator that forgets offsets after an hour.
+#[test]
+fn a_quiet_consumer_finds_its_offsets_past_their_retention_only_if_it_refreshes_them() {
+    play(async {
+        for (refresh, kept) in [(Some(Duration::from_secs(600)), true), (None, false)] {
+            let builder = Cluster::builder().topic(TOPIC, 1);
+            let hour = |settings: &mut Settings| settings.offsets_retention = Duration::from_secs(3600);
+            let scene = Scene::of(GroupProtocol::Classic, builder.settings(hour)).await?;
+            let quiet = scene.client.consumer().group(GROUP).assign([(TOPIC, 0, Start::Committed)]);
+            let quiet = quiet.offsets_refresh(refresh).start().await?;
+            let partition = TopicPartition::new(TOPIC, 0);
+            quiet.commit_offsets([(partition.clone(), OffsetAndMetadata::new(0))]).await?;
+            tokio::time::sleep(Duration::from_secs(3 * 3600)).await;
+            let committed = quiet.handle().committed([partition.clone()]).await?.remove(&partition);
+            let committed = committed.ok_or("no answer for the partition")??;
+            assert_eq!(committed.is_some(), kept, "{refresh:?}: {committed:?}");
+            assert_eq!(scene.cluster().group(GROUP).await.is_some(), kept, "{refresh:?}");
+            quiet.close().await?;
+        }
         Ok(())
     });
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kavka::assignor::{Assignor, CooperativeSticky, Range};
-use kavka::{ConsumerBuilder, GroupProtocol};
+use kavka::{ConsumerBuilder, ErrorKind, GroupProtocol};
 use kavka_testbroker::Cluster;
 use kavka_tests::Outcome;
 use kavka_tests::watched::{Watched, all_of};
@@ -81,6 +81,48 @@ fn names_and_patterns_add_up() {
             let scene = Scene::of(protocol, builder).await?;
             let member = Watched::start(scene.member().subscribe(["a"]).subscribe_pattern("b-.*")).await?;
             member.owns(&(&(&all_of("a", 1) | &all_of("b-1", 2)) | &all_of("b-2", 1))).await?;
+            member.close().await?;
+        }
+        Ok(())
+    });
+}
+
+/// A pattern of 40,000 bytes that matches the scenes' topic.
+fn long_pattern() -> String {
+    format!("{}|{}", super::TOPIC, "x".repeat(40_000))
+}
+
+/// No heartbeat can carry so much: the coordinator would never hear of the member.
+#[test]
+fn patterns_that_the_coordinator_cannot_be_told_are_refused() {
+    play(async {
+        let scene = Scene::new(GroupProtocol::Consumer, 2).await?;
+        let error = scene.member().subscribe_pattern(long_pattern()).start().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+        let member = Watched::start(scene.member().subscribe([super::TOPIC])).await?;
+        member.owns(&all_of(super::TOPIC, 2)).await?;
+        let error = member.handle.subscribe_pattern([long_pattern()]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(member.owned(), all_of(super::TOPIC, 2), "nothing changed");
+        member.close().await
+    });
+}
+
+/// The client matches them itself where it may choose.
+#[test]
+fn patterns_that_the_coordinator_cannot_be_told_are_for_the_classic_protocol() {
+    play(async {
+        for protocol in [GroupProtocol::Classic, GroupProtocol::Auto] {
+            let scene = Scene::new(protocol, 2).await?;
+            let member = Watched::start(scene.member().subscribe_pattern(long_pattern())).await?;
+            member.owns(&all_of(super::TOPIC, 2)).await?;
+            // Now that the protocol is the classic one, it takes any other, too.
+            let other = format!("{}|y", long_pattern());
+            member.handle.subscribe_pattern([other]).await?;
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            member.owns(&all_of(super::TOPIC, 2)).await?;
+            assert_eq!(member.errors().len(), 0, "{}", member.story());
             member.close().await?;
         }
         Ok(())

@@ -37,6 +37,29 @@ fn a_member_that_is_not_known_or_fenced_joins_again_without_an_error() {
     });
 }
 
+/// The coordinator forgot the member, and then the group: it had no offsets.
+#[test]
+fn a_member_whose_group_is_gone_joins_anew() {
+    play(async {
+        let builder = Cluster::builder().topic(TOPIC, 2);
+        let short =
+            |settings: &mut Settings| settings.offsets_retention_check_interval = Duration::from_secs(1);
+        let scene = Scene::of(GroupProtocol::Consumer, builder.settings(short)).await?;
+        let member = scene.join().await?;
+        member.owns(&all_of(TOPIC, 2)).await?;
+        let view = scene.cluster().group(GROUP).await.unwrap();
+        assert!(scene.cluster().expire_member(GROUP, &view.members[0].member_id).await);
+        kavka_tests::until("the group is gone", async || scene.cluster().group(GROUP).await.is_none())
+            .await?;
+        member.until("it hears of it", |m| m.count(|step| matches!(step, Step::Lost(_))) == 1).await?;
+        member.owns(&all_of(TOPIC, 2)).await?;
+        assert_eq!(member.errors().len(), 0, "{}", member.story());
+        let again = scene.cluster().group(GROUP).await.unwrap();
+        assert_eq!(again.members[0].member_id, view.members[0].member_id);
+        member.close().await
+    });
+}
+
 /// S20: the group may be gone when the last member wants to leave it.
 #[test]
 fn a_group_that_is_gone_is_left_without_an_error() {
