@@ -12,6 +12,7 @@ use kavka_group::{
 use kavka_wire::Uuid;
 
 use crate::assign::Keeping;
+use crate::cluster::RACKS;
 use crate::net::Call;
 use crate::plan::{Kind, MS, SECOND};
 use crate::world::{Ev, World};
@@ -22,6 +23,8 @@ pub(crate) struct Own {
     /// Names this ownership among all of the run.
     pub(crate) serial: u64,
     pub(crate) id: Option<Uuid>,
+    /// The topic of that name when the partition was assigned.
+    pub(crate) first: Option<Uuid>,
     /// Where to read next; `None` until the committed offset was read.
     pub(crate) position: Option<i64>,
     asking: Option<u64>,
@@ -39,12 +42,20 @@ pub(crate) struct Revocation {
 /// A commit that was asked for and is not answered.
 #[derive(Debug)]
 pub(crate) struct Open {
+    /// It may fail although nothing goes wrong.
+    pub(crate) pardoned: bool,
     pub(crate) of: BTreeMap<TopicPartition, usize>,
     pub(crate) since: u64,
 }
 
 pub(crate) struct Proc {
     pub(crate) slot: usize,
+    /// It takes part by the consumer protocol.
+    pub(crate) modern: bool,
+    /// A group that became one of the other protocol does not know what this process has, until that hears of it.
+    pub(crate) forgotten: bool,
+    /// A change of the protocol, or of it and another one at once, makes it lose what it has although nothing goes wrong.
+    pub(crate) pardoned: bool,
     pub(crate) group: Group,
     /// Ended: left, failed or crashed.
     pub(crate) gone: bool,
@@ -85,9 +96,16 @@ pub(crate) struct Proc {
     pub(crate) anew_at: u64,
     /// The answer that it is being told is about a generation that is over.
     pub(crate) old_news: bool,
+    /// The generation that it led, and the topics as they were when it shared them out.
+    pub(crate) led: Option<(i32, Arc<TopicMap>)>,
     poll_at: u64,
     /// How often in a row the member wanted to be called at once.
     pub(crate) spins: u32,
+}
+
+/// Where a process of a slot runs.
+fn rack(slot: usize) -> Arc<str> {
+    Arc::from(RACKS[slot % RACKS.len()])
 }
 
 impl World {
@@ -105,6 +123,7 @@ impl World {
             // A member that takes either takes the newer one here.
             Kind::Consumer if slot % 2 == 1 => GroupProtocol::Auto,
             Kind::Consumer => GroupProtocol::Consumer,
+            Kind::Mixed if self.slots[slot].changed => GroupProtocol::Consumer,
             Kind::Fallback => GroupProtocol::Auto,
             _ => GroupProtocol::Classic,
         };
@@ -113,8 +132,12 @@ impl World {
         config.assignors = match plan.kind {
             Kind::Eager => vec![Arc::new(Range), Arc::new(RoundRobin)],
             Kind::Rolling if !self.slots[slot].changed => vec![Arc::new(Range), keeping],
+            Kind::Mixed | Kind::Racks if plan.eager => vec![Arc::new(Range)],
             _ => vec![keeping],
         };
+        if plan.racks {
+            config.rack = Some(rack(slot));
+        }
         config
     }
 
@@ -126,9 +149,18 @@ impl World {
         }
         let pid = self.procs.len();
         let subscription = self.slots[slot].subscription.clone();
-        let group = Group::new(self.config(slot));
+        let config = self.config(slot);
+        let modern = match self.plan.kind {
+            Kind::Consumer => true,
+            Kind::Mixed => config.protocol == GroupProtocol::Consumer,
+            _ => false,
+        };
+        let group = Group::new(config);
         self.procs.push(Proc {
             slot,
+            modern,
+            forgotten: false,
+            pardoned: false,
             group,
             gone: false,
             leaving: false,
@@ -157,6 +189,7 @@ impl World {
             looking: None,
             anew_at: 0,
             old_news: false,
+            led: None,
             poll_at: 0,
             spins: 0,
         });
@@ -168,7 +201,7 @@ impl World {
                 self.told(pid, map, self.cluster.version);
             }
             // Not before it is asked for, where the member asks again.
-            2 if self.plan.kind == Kind::Consumer => {}
+            2 if modern => {}
             _ => self.tell(pid, 300),
         }
         self.feed(pid, Input::Subscribe(subscription));
@@ -216,14 +249,16 @@ impl World {
             return;
         }
         (proc.view, proc.view_version) = (map.clone(), version);
-        let by_name = self.plan.kind != Kind::Consumer;
+        let by_name = !proc.modern;
         for (at, own) in &mut proc.owned {
             let id = map.id(&at.topic);
             if id.is_some() && own.id != id && (by_name || own.id.is_none()) {
                 // Another topic of the same name: it is read from its own committed offset.
-                *own = Own { serial: self.check.serial(), id, position: None, asking: None, asked: None };
+                let (serial, first) = (self.check.serial(), own.first);
+                *own = Own { serial, id, first, position: None, asking: None, asked: None };
             }
         }
+        self.watch_racks(pid, &map);
         self.feed(pid, Input::Metadata(map));
     }
 
@@ -342,7 +377,7 @@ impl World {
         }
         if !offsets.is_empty() {
             let id = self.check.serial();
-            self.procs[pid].commits.insert(id, Open { of, since: self.now });
+            self.procs[pid].commits.insert(id, Open { of, since: self.now, pardoned: false });
             self.feed(pid, Input::Commit { id: CommitId(id), offsets });
         }
     }
@@ -415,15 +450,19 @@ impl World {
         match event {
             Event::Assigned { epoch, added, all } => {
                 self.procs[pid].epoch = epoch;
+                if std::mem::take(&mut self.procs[pid].pardoned) {
+                    self.procs[pid].commits.values_mut().for_each(|open| open.pardoned = true);
+                }
+                self.procs[pid].forgotten = false;
                 self.procs[pid].assigned = Some(all.into_iter().collect());
                 for at in added {
                     let proc = &self.procs[pid];
                     // More of a topic that was made anew meanwhile is more of the old one, until all of that is given up.
                     let known = proc.owned.iter().find(|(of, _)| of.topic == at.topic).map(|(_, own)| own.id);
-                    let known = known.filter(|_| self.plan.kind == Kind::Consumer).flatten();
+                    let known = known.filter(|_| proc.modern).flatten();
                     let id = known.or_else(|| proc.view.id(&at.topic));
-                    let own =
-                        Own { serial: self.check.serial(), id, position: None, asking: None, asked: None };
+                    let serial = self.check.serial();
+                    let own = Own { serial, id, first: id, position: None, asking: None, asked: None };
                     self.procs[pid].draining.remove(&at);
                     self.procs[pid].owned.insert(at, own);
                 }
@@ -452,6 +491,7 @@ impl World {
                 }
                 let proc = &mut self.procs[pid];
                 proc.draining.clear();
+                proc.forgotten = false;
                 (proc.revocation, proc.identity) = (None, None);
                 (proc.out, proc.anew_at) = (true, self.now);
             }

@@ -11,6 +11,7 @@ fn kinds(bug: Bug) -> &'static [Kind] {
     use Kind::*;
     match bug {
         EagerJoinsWithPartitions => &[Eager],
+        LeaderIgnoresRacks => &[Racks],
         KeepsWhatGoesToOthers | NoJoinAfterGivingUp => &[Cooperative],
         JoinsBeforeRelease | JoinsBeforeCommits | SilentWhileRevoking => &[Eager, Cooperative],
         JoinsOnHeartbeatLane | TakesOldSync | OldGenerationEndsNew | GoesOnUnknown | KeepsUnknownId

@@ -154,6 +154,11 @@ impl World {
                 let fine = self.slots[self.procs[pid].slot].instance.is_some()
                     && error.code.is_some_and(|code| known.contains(&code))
                     && !self.strict;
+                // What Kafka says to one that would join a classic group in its first rebalance.
+                let fine = fine
+                    || self.plan.kind == Kind::Mixed
+                        && self.procs[pid].modern
+                        && error.code == Some(ErrorCode::UNKNOWN_SERVER_ERROR);
                 (!fine).then(|| ("fatal", format!("it cannot go on: {error}")))
             }
             Event::Left if !self.procs[pid].leaving => Some(("left", "it left unasked".to_string())),
@@ -186,7 +191,7 @@ impl World {
         if epoch <= proc.epoch {
             return error("an epoch that is not new".into());
         }
-        if proc.out && self.plan.kind == Kind::Consumer {
+        if proc.out && proc.modern {
             return error("partitions for one that has lost its membership and did not join".into());
         }
         if proc.leaving || proc.suspended {
@@ -203,20 +208,24 @@ impl World {
         }
         let named = |at: &TopicPartition| wants(&proc.subscription, &at.topic);
         // In the consumer protocol the coordinator decides, and may not know the newest subscription yet.
-        if let Some(at) = added.iter().find(|at| self.plan.kind != Kind::Consumer && !named(at)) {
+        if let Some(at) = added.iter().find(|at| !proc.modern && !named(at)) {
             return error(format!("{at} is not of its subscription"));
         }
+        let by_id = matches!(self.plan.kind, Kind::Consumer | Kind::Mixed);
+        // A member of the classic protocol has names; the coordinator that gives it something by them knows the ids.
+        let known = |topic: &str| if proc.modern { proc.view.id(topic) } else { self.cluster.id(topic) };
+        let given = |at: &TopicPartition| known(&at.topic);
         for other in 0..self.procs.len() {
-            if other == pid || self.procs[other].gone {
+            if other == pid || self.procs[other].gone || self.procs[other].forgotten {
                 continue;
             }
             // In the consumer protocol a topic that was made anew is another one.
             let same = |at: &&TopicPartition| {
                 let own = self.procs[other].owned.get(*at);
-                own.is_some_and(|own| self.plan.kind != Kind::Consumer || own.id == proc.view.id(&at.topic))
+                own.is_some_and(|own| !by_id || own.first == given(at))
             };
             if let Some(at) = added.iter().find(same)
-                && (self.strict || self.counts(other) && self.counts(pid))
+                && (self.strict && !self.procs[other].pardoned || self.counts(other) && self.counts(pid))
             {
                 return Some(("two owners", format!("{at} is given to it, and p{other} has it")));
             }
@@ -243,10 +252,22 @@ impl World {
         if partitions.len() != proc.owned.len() {
             return Some(("lost", format!("it keeps some of {:?}", proc.owned.keys())));
         }
-        if self.strict {
+        if self.strict && !proc.pardoned {
             return Some(("lost", "partitions are lost although nothing went wrong".into()));
         }
+        let keys = partitions.iter().filter_map(|at| Some((proc.owned.get(at)?.id?, at.partition)));
+        for key in keys {
+            self.cluster.forget_fresh(&key);
+        }
         None
+    }
+
+    /// What was handled and not committed is given out again.
+    fn give_out_again(&mut self, pid: usize, at: &TopicPartition, ask: usize) {
+        let asks = self.check.asks.get(&(pid, at.clone()));
+        if let Some(id) = asks.and_then(|asks| asks.get(ask)).and_then(|ask| ask.id) {
+            self.cluster.forget_fresh(&(id, at.partition));
+        }
     }
 
     fn check_committed(
@@ -269,6 +290,7 @@ impl World {
                         format!("the commit of {at} is said to be done, and is not"),
                     ));
                 }
+                Err(_) if open.pardoned || self.procs[pid].pardoned => self.give_out_again(pid, at, *ask),
                 Err(error) if self.strict => {
                     return Some((
                         "commit",
@@ -317,6 +339,7 @@ impl World {
         if let Some(committed) = committed.filter(|committed| *committed > offset)
             && !stray
             && same
+            && !self.procs[pid].forgotten
             && self.foreign(pid, at, key)
         {
             self.check.violate("committed went back", || {
@@ -341,6 +364,7 @@ impl World {
     /// Records are given to an application.
     pub(crate) fn handed(&mut self, pid: usize, at: &TopicPartition, key: Key, position: i64, records: i64) {
         let strict = self.strict;
+        let pardoned = self.procs.iter().any(|proc| (proc.pardoned || proc.forgotten) && !proc.gone);
         let Some(log) = self.cluster.logs.get_mut(&key) else { return };
         if position > log.handled {
             let handled = log.handled;
@@ -351,8 +375,9 @@ impl World {
         }
         log.handled = log.handled.max(position + records);
         if strict {
-            let again = log.fresh.is_some_and(|fresh| position < fresh);
-            log.fresh = Some(log.fresh.unwrap_or(0).max(position + records));
+            let again = log.fresh.is_some_and(|fresh| position < fresh) && !pardoned;
+            let fresh = log.fresh.unwrap_or(0).max(position + records);
+            log.fresh = Some(fresh).filter(|_| !pardoned);
             if again {
                 self.check.violate("twice", || format!("p{pid} reads {at} from {position} again"));
             }
@@ -464,6 +489,12 @@ impl World {
     }
 
     pub(crate) fn begin_strict(&mut self) {
+        // Of the faults nothing is left, not even a connection that was not used since.
+        for conn in 0..self.net.conns.len() {
+            if self.net.conns[conn].hung {
+                self.broken(conn);
+            }
+        }
         for log in self.cluster.logs.values_mut() {
             log.fresh = None;
         }

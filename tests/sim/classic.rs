@@ -1,5 +1,7 @@
 //! The classic coordinator of one group: an own reading of what a broker does with JoinGroup, SyncGroup, Heartbeat and LeaveGroup.
 
+mod handed;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -10,6 +12,8 @@ use kavka_wire::messages::{JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
 use crate::net::Asker;
 use crate::plan::MS;
 use crate::replies::{beat, join_refused, joined, left, synced};
+
+pub(crate) use handed::Handed;
 
 pub(crate) type Answers = Vec<(Asker, GroupReply)>;
 
@@ -85,10 +89,20 @@ impl Classic {
         }
     }
 
-    fn fresh_id(&mut self) -> String {
+    pub(crate) fn fresh_id(&mut self) -> String {
         self.ids += 1;
         // Not in the order of arrival: an order by id is not an order of age.
         format!("m{:08x}-{}", (self.ids as u32).wrapping_mul(0x9e37_79b1), self.ids)
+    }
+
+    /// Everybody who is parked, to be told something else; whether it was a JoinGroup.
+    pub(crate) fn unpark(&mut self) -> Vec<(Asker, bool)> {
+        let mut parked = Vec::new();
+        for member in self.members.values_mut() {
+            parked.extend(member.joining.take().map(|asker| (asker, true)));
+            parked.extend(member.syncing.take().map(|asker| (asker, false)));
+        }
+        parked
     }
 
     fn save(&mut self) {
@@ -102,11 +116,7 @@ impl Classic {
 
     /// Another broker takes over from the log. Gives back who was parked.
     pub(crate) fn reload(&mut self, now: u64) -> Vec<(Asker, bool)> {
-        let mut parked = Vec::new();
-        for member in self.members.values_mut() {
-            parked.extend(member.joining.take().map(|asker| (asker, true)));
-            parked.extend(member.syncing.take().map(|asker| (asker, false)));
-        }
+        let parked = self.unpark();
         let ids = self.ids;
         let saved = self.saved.take();
         *self = Classic { ids, ..Classic::new() };
@@ -281,7 +291,9 @@ impl Classic {
         }
         // Whoever waits for an assignment learns that there is none.
         for member in self.members.values_mut() {
-            member.assignment = Bytes::new();
+            if self.phase == Phase::Completing {
+                member.assignment = Bytes::new();
+            }
             if let Some(parked) = member.syncing.take() {
                 member.deadline = now + member.session;
                 out.push((parked, synced(ErrorCode::REBALANCE_IN_PROGRESS, Bytes::new())));
@@ -320,6 +332,7 @@ impl Classic {
         if self.members.is_empty() {
             self.phase = Phase::Empty;
             self.phase_end = None;
+            self.protocol.clear();
             return self.save();
         }
         self.phase = Phase::Completing;
@@ -383,6 +396,7 @@ impl Classic {
                     member.synced = true;
                 }
                 if id == self.leader {
+                    self.members.values_mut().for_each(|member| member.assignment = Bytes::new());
                     for share in &sync.assignments {
                         if let Some(member) = self.members.get_mut(&*share.member_id) {
                             member.assignment = share.assignment.clone();
@@ -523,10 +537,10 @@ impl Classic {
     }
 }
 
-fn millis(millis: i32) -> u64 {
+pub(crate) fn millis(millis: i32) -> u64 {
     u64::try_from(millis).unwrap_or(0) * MS
 }
 
-fn offered(join: &JoinGroupRequest) -> Vec<(String, Bytes)> {
+pub(crate) fn offered(join: &JoinGroupRequest) -> Vec<(String, Bytes)> {
     join.protocols.iter().map(|protocol| (protocol.name.to_string(), protocol.metadata.clone())).collect()
 }

@@ -1,10 +1,12 @@
 //! What the brokers keep: topics, records and committed offsets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kavka_group::{TopicInfo, TopicMap};
 use kavka_wire::Uuid;
+
+pub(crate) const RACKS: [&str; 3] = ["r0", "r1", "r2"];
 
 /// A partition of one incarnation of a topic.
 pub(crate) type Key = (Uuid, i32);
@@ -14,6 +16,8 @@ pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
     pub(crate) partitions: i32,
     pub(crate) deleted: bool,
+    /// How often its replicas have moved to other racks.
+    moved: usize,
 }
 
 /// The records of a partition are numbered from 0; all before `handled` were given to some application.
@@ -39,6 +43,8 @@ pub(crate) struct Cluster {
     pub(crate) logs: BTreeMap<Key, Log>,
     pub(crate) committed: BTreeMap<Key, Vec<Change>>,
     created: u128,
+    /// Brokers tell their racks.
+    pub(crate) racks: bool,
     /// Counts the changes of topics.
     pub(crate) version: u64,
 }
@@ -48,7 +54,7 @@ impl Cluster {
         self.created += 1;
         let id = Uuid((self.created << 64 | 0x5eed).to_be_bytes());
         self.names.insert(name.clone(), Some(id));
-        self.topics.insert(id, Topic { name: name.clone(), partitions: 0, deleted: false });
+        self.topics.insert(id, Topic { name: name.clone(), partitions: 0, deleted: false, moved: 0 });
         self.grow(id, partitions);
         id
     }
@@ -61,6 +67,21 @@ impl Cluster {
                 self.logs.entry((id, partition)).or_default();
             }
         }
+    }
+
+    /// The replicas of a topic move to other racks.
+    pub(crate) fn move_replicas(&mut self, id: Uuid) {
+        self.version += 1;
+        if let Some(topic) = self.topics.get_mut(&id) {
+            topic.moved += 1;
+        }
+    }
+
+    /// Where the replicas of a topic's partitions are: each in two of three racks.
+    fn racks_of(&self, topic: &Topic) -> Vec<BTreeSet<Arc<str>>> {
+        let rack = |number: usize| Arc::from(RACKS[number % RACKS.len()]);
+        let replicas = |p: i32| [0, 1].map(|replica| rack(p as usize + replica + topic.moved)).into();
+        (0..topic.partitions).filter(|_| self.racks).map(replicas).collect()
     }
 
     /// Committed offsets go with the topic.
@@ -92,8 +113,8 @@ impl Cluster {
         for (name, id) in &self.names {
             match id.and_then(|id| Some((id, self.topics.get(&id)?))) {
                 Some((id, topic)) => {
-                    let info =
-                        TopicInfo { id: Some(id), partitions: topic.partitions, ..TopicInfo::default() };
+                    let racks = self.racks_of(topic);
+                    let info = TopicInfo { id: Some(id), partitions: topic.partitions, racks };
                     map.insert(name.clone(), info);
                 }
                 None => map.insert_missing(name.clone()),
@@ -111,6 +132,13 @@ impl Cluster {
         let changes = self.committed.get(key)?;
         let before = changes.iter().rposition(|change| change.at < since)?;
         changes[before..].iter().map(|change| change.offset).min()
+    }
+
+    /// Records of the partition may be given out again.
+    pub(crate) fn forget_fresh(&mut self, key: &Key) {
+        if let Some(log) = self.logs.get_mut(key) {
+            log.fresh = None;
+        }
     }
 
     pub(crate) fn produce(&mut self, key: &Key, records: i64) {

@@ -1,5 +1,7 @@
 //! The consumer protocol's coordinator (KIP-848): an own reading of what a broker does with ConsumerGroupHeartbeat.
 
+mod classic;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -9,8 +11,10 @@ use kavka_wire::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeat
 use kavka_wire::{ErrorCode, Uuid};
 
 use crate::cluster::{Cluster, Key};
-use crate::plan::MS;
+use crate::plan::{Kind, MS, Plan};
 use crate::replies::not_beaten;
+
+pub(crate) use classic::Joined;
 
 /// What the heartbeats of a member reconcile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,9 +43,29 @@ pub(crate) struct Member {
     session_end: u64,
     /// Until when it has to have given up what it is asked for.
     revoke_end: Option<u64>,
+    /// What is known of one that takes part by the classic protocol.
+    classic: Option<classic::Side>,
 }
 
 impl Member {
+    fn new(pid: usize, instance: Option<&str>, session_end: u64) -> Member {
+        Member {
+            pid,
+            instance: instance.map(Into::into),
+            epoch: 0,
+            previous: -1,
+            state: State::Stable,
+            assigned: BTreeMap::new(),
+            revoking: BTreeMap::new(),
+            names: BTreeSet::new(),
+            pattern: String::new(),
+            rebalance: 0,
+            session_end,
+            revoke_end: None,
+            classic: None,
+        }
+    }
+
     fn wants(&self, topic: &str) -> bool {
         self.names.contains(topic) || self.pattern.split('|').any(|name| !name.is_empty() && name == topic)
     }
@@ -60,13 +84,15 @@ pub(crate) struct Consumers {
     session: u64,
     interval: i32,
     assignment_interval: u64,
+    /// The group becomes a classic one when all of its members are.
+    migrates: bool,
     pub(crate) expired: Vec<usize>,
 }
 
 type Refusal = (ErrorCode, &'static str);
 
 impl Consumers {
-    pub(crate) fn new(session: u64, interval: u64, assignment_interval: u64) -> Consumers {
+    pub(crate) fn new(plan: &Plan) -> Consumers {
         Consumers {
             members: BTreeMap::new(),
             epoch: 0,
@@ -74,9 +100,10 @@ impl Consumers {
             target: BTreeMap::new(),
             target_at: 0,
             seen: 0,
-            session,
-            interval: i32::try_from(interval / MS).unwrap_or(1_000),
-            assignment_interval,
+            session: plan.broker_session,
+            interval: i32::try_from(plan.heartbeat / MS).unwrap_or(1_000),
+            assignment_interval: plan.assignment_interval,
+            migrates: plan.kind == Kind::Mixed,
             expired: Vec::new(),
         }
     }
@@ -161,20 +188,7 @@ impl Consumers {
         owned: Option<&BTreeSet<Key>>,
     ) -> Result<(), Refusal> {
         let epoch = request.member_epoch;
-        let fresh = || Member {
-            pid,
-            instance: instance.map(Into::into),
-            epoch: 0,
-            previous: -1,
-            state: State::Stable,
-            assigned: BTreeMap::new(),
-            revoking: BTreeMap::new(),
-            names: BTreeSet::new(),
-            pattern: String::new(),
-            rebalance: 0,
-            session_end: now + self.session,
-            revoke_end: None,
-        };
+        let fresh = || Member::new(pid, instance, now + self.session);
         if let Some(instance) = instance {
             let existing =
                 self.members.iter().find(|(_, member)| member.instance.as_deref() == Some(instance));
@@ -189,18 +203,11 @@ impl Consumers {
                 }
                 // Also for the one that has it: a broker does not look who asks.
                 Some((old, member)) if epoch == 0 => {
-                    if member.epoch != -2 {
+                    // One of the classic protocol cannot say that it leaves for a while, and makes room for this one.
+                    if member.epoch != -2 && member.classic.is_none() {
                         return Err((ErrorCode::UNRELEASED_INSTANCE_ID, "the instance is in use"));
                     }
-                    // The newcomer takes what the old one left.
-                    self.members.remove(&old);
-                    if let Some(target) = self.target.remove(&old) {
-                        self.target.insert(id.into(), target);
-                    }
-                    let state = if member.state == State::Unrevoked { State::Stable } else { member.state };
-                    let newcomer =
-                        Member { pid, epoch: 0, previous: 0, state, revoking: BTreeMap::new(), ..member };
-                    self.members.insert(id.into(), newcomer);
+                    self.replace(pid, &old, id);
                     return Ok(());
                 }
                 Some(_) => {}
@@ -226,6 +233,19 @@ impl Consumers {
             }
         }
         Ok(())
+    }
+
+    /// A static member takes what the process before it left.
+    fn replace(&mut self, pid: usize, old: &str, id: &str) {
+        let Some(member) = self.members.remove(old) else { return };
+        if let Some(target) = self.target.remove(old) {
+            self.target.insert(id.into(), target);
+        }
+        let state = if member.state == State::Unrevoked { State::Stable } else { member.state };
+        let revoking = BTreeMap::new();
+        let newcomer =
+            Member { pid, epoch: 0, previous: 0, state, revoking, revoke_end: None, classic: None, ..member };
+        self.members.insert(id.into(), newcomer);
     }
 
     /// Takes what the request says of the member; whether its subscription is another now.
@@ -390,7 +410,10 @@ impl Consumers {
     pub(crate) fn remove(&mut self, id: &str) {
         if self.members.remove(id).is_some() {
             self.target.remove(id);
-            self.epoch += 1;
+            // The classic group that this becomes goes on with the epoch that was.
+            if !self.is_classic() {
+                self.epoch += 1;
+            }
         }
     }
 
@@ -407,22 +430,23 @@ impl Consumers {
         let Some(member) = self.members.get(id) else { return Err(ErrorCode::UNKNOWN_MEMBER_ID) };
         let since = member.assigned.get(&key).or_else(|| member.revoking.get(&key));
         let older = relaxed && epoch < member.epoch && since.is_some_and(|since| *since <= epoch);
-        if epoch == member.epoch || older { Ok(()) } else { Err(ErrorCode::STALE_MEMBER_EPOCH) }
+        if epoch == member.epoch || older { Ok(()) } else { Err(member.stale()) }
     }
 
     pub(crate) fn may_fetch(&self, id: Option<&str>, epoch: i32) -> Result<(), ErrorCode> {
         let Some(id) = id else { return Ok(()) };
         match self.members.get(id) {
             None => Err(ErrorCode::UNKNOWN_MEMBER_ID),
-            Some(member) if member.epoch != epoch => Err(ErrorCode::STALE_MEMBER_EPOCH),
+            Some(member) if member.epoch != epoch => Err(member.stale()),
             Some(_) => Ok(()),
         }
     }
 
     pub(crate) fn tick(&mut self, now: u64, cluster: &Cluster) {
-        let late = self.members.iter().filter(|(_, member)| {
-            member.session_end <= now || member.revoke_end.is_some_and(|end| end <= now)
-        });
+        let late = self
+            .members
+            .iter()
+            .filter(|(_, member)| member.session_end <= now || member.deadlines().any(|end| end <= now));
         let late: Vec<(String, bool)> =
             late.map(|(id, member)| (id.clone(), member.session_end <= now)).collect();
         for (id, session) in late {
@@ -430,6 +454,9 @@ impl Consumers {
                 self.expired.extend(self.members.get(&id).map(|member| member.pid));
             }
             self.remove(&id);
+            if self.is_classic() {
+                return;
+            }
         }
         if self.epoch != self.target_epoch && self.target_at <= now && !self.members.is_empty() {
             self.seen = cluster.version;
@@ -439,10 +466,7 @@ impl Consumers {
 
     pub(crate) fn next(&self) -> Option<u64> {
         let target = (self.epoch != self.target_epoch && !self.members.is_empty()).then_some(self.target_at);
-        let ends = self
-            .members
-            .values()
-            .flat_map(|member| member.revoke_end.into_iter().chain([member.session_end]));
+        let ends = self.members.values().flat_map(|member| member.deadlines().chain([member.session_end]));
         ends.chain(target).min()
     }
 }

@@ -25,7 +25,8 @@ pub(crate) struct Coordinator {
     ready: u64,
     pub(crate) classic: Classic,
     pub(crate) consumers: Consumers,
-    modern: bool,
+    /// The group is one of the consumer protocol.
+    pub(crate) modern: bool,
 }
 
 impl Coordinator {
@@ -35,7 +36,7 @@ impl Coordinator {
             stale: (1, 0),
             ready: 0,
             classic: Classic::new(),
-            consumers: Consumers::new(plan.broker_session, plan.heartbeat, plan.assignment_interval),
+            consumers: Consumers::new(plan),
             modern: plan.kind == Kind::Consumer,
         }
     }
@@ -54,7 +55,9 @@ impl Coordinator {
     pub(crate) fn counts(&self, identity: Option<&(String, Option<Arc<str>>, i32)>) -> bool {
         identity.is_some_and(|(id, instance, generation)| {
             if self.modern {
-                return self.consumers.counts(id);
+                // An overdue JoinGroup may have taken one of the classic protocol further than it knows.
+                let known = self.consumers.epoch_of(id) == *generation;
+                return self.consumers.counts(id) && (known || !self.consumers.is_classic_member(id));
             }
             self.classic.check(id, instance.as_deref(), *generation).is_ok()
         })
@@ -96,6 +99,10 @@ impl World {
         self.trace.steps += 1;
         let mut out = Answers::new();
         let now = self.now;
+        if self.serve_mixed(asker, &request, &mut out) {
+            self.downgrade_if_last(&mut out);
+            return self.answers(out);
+        }
         let classic = &mut self.coordinator.classic;
         match &request {
             GroupRequest::FindCoordinator(_) => {}
@@ -136,6 +143,7 @@ impl World {
                 out.push((asker, reply));
             }
         }
+        self.downgrade_if_last(&mut out);
         self.answers(out);
         (self.sluggish, self.overtaken) = (false, false);
     }
@@ -157,6 +165,7 @@ impl World {
         let mut out = Answers::new();
         self.coordinator.classic.tick(self.now, &mut out);
         self.coordinator.consumers.tick(self.now, &self.cluster);
+        self.downgrade_if_last(&mut out);
         self.answers(out);
     }
 
@@ -202,6 +211,7 @@ impl World {
             }
         }
         self.trace.note(self.now, 14, [0, 0], || "a member is taken out".to_string());
+        self.downgrade_if_last(&mut out);
         self.answers(out);
     }
 

@@ -139,7 +139,7 @@ impl World {
     fn change_subscription(&mut self) {
         let Some(pid) = self.any() else { return };
         // A classic coordinator takes no notice of a subscription that differs when a static member comes back.
-        let settled = self.plan.kind != Kind::Consumer && self.slots[self.procs[pid].slot].instance.is_some();
+        let settled = !self.procs[pid].modern && self.slots[self.procs[pid].slot].instance.is_some();
         if !self.procs[pid].leaving && !settled {
             let subscription = self.plan.clone().subscribe(&mut self.rng);
             self.subscribe(pid, subscription);
@@ -147,6 +147,9 @@ impl World {
     }
 
     fn grow(&mut self) {
+        if self.plan.racks && self.rng.once_in(2) {
+            return self.move_replicas();
+        }
         let living: Vec<_> = self.cluster.living().map(|(id, topic)| (id, topic.partitions)).collect();
         if living.is_empty() {
             return;
@@ -156,6 +159,16 @@ impl World {
             self.trace
                 .note(self.now, 10, [partitions as u64, 0], || format!("a topic grows from {partitions}"));
             self.cluster.grow(id, partitions + 1);
+            self.tell_all();
+        }
+    }
+
+    fn move_replicas(&mut self) {
+        let living: Vec<_> = self.cluster.living().map(|(id, _)| id).collect();
+        if !living.is_empty() {
+            let id = *self.rng.pick(&living);
+            self.trace.note(self.now, 22, [0, 0], || format!("the replicas of {id} move to other racks"));
+            self.cluster.move_replicas(id);
             self.tell_all();
         }
     }
@@ -187,15 +200,19 @@ impl World {
     }
 
     fn upgrade(&mut self, slot: usize) {
-        if self.plan.kind == Kind::Rolling {
-            self.slots[slot].changed = true;
+        match self.plan.kind {
+            Kind::Rolling => self.slots[slot].changed = true,
+            Kind::Mixed => self.slots[slot].changed ^= self.rng.once_in(2),
+            _ => {}
         }
     }
 
     /// A member changes over to the new assignor, if that is what the run is about.
     fn change_over(&mut self) {
-        if self.plan.kind == Kind::Rolling {
+        if matches!(self.plan.kind, Kind::Rolling | Kind::Mixed) {
             self.leave_some();
+        } else if self.plan.kind == Kind::Racks {
+            self.move_replicas();
         } else {
             self.rejoin();
         }

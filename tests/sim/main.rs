@@ -11,6 +11,7 @@ mod cluster;
 mod consumer;
 mod coordinator;
 mod faults;
+mod migrate;
 mod net;
 mod plan;
 mod replies;

@@ -18,6 +18,10 @@ pub(crate) enum Kind {
     Consumer,
     /// Members that would take either, and a coordinator that has the classic protocol only.
     Fallback,
+    /// Members of both protocols, which take the other one when they start again; and the group goes from one to the other with them.
+    Mixed,
+    /// Classic members with racks, and replicas that move from rack to rack.
+    Racks,
 }
 
 /// How often faults happen: once in so many chances, 0 is never.
@@ -70,6 +74,10 @@ pub(crate) struct Plan {
     pub(crate) patterns: bool,
     /// The cooperative assignor is the one that users have, and not the one that is simple.
     pub(crate) sticky: bool,
+    /// Classic members of a mixed group and of one with racks give everything up before they join.
+    pub(crate) eager: bool,
+    /// Members have racks, and replicas too.
+    pub(crate) racks: bool,
 }
 
 impl Plan {
@@ -117,13 +125,17 @@ impl Plan {
             commit_timeout: 15 * SECOND,
             chaos,
             rates,
-            offsets_version: *rng.pick(&[8, 9, 10, 10]).max(&if kind == Kind::Consumer { 9 } else { 8 }),
+            offsets_version: *rng
+                .pick(&[8, 9, 10, 10])
+                .max(&if matches!(kind, Kind::Consumer | Kind::Mixed) { 9 } else { 8 }),
             relaxed_commits: rng.once_in(2),
             assignment_interval: *rng.pick(&[0, 0, 1_000]) * MS,
             topics,
             recreation: rng.once_in(3),
             patterns: rng.once_in(4),
             sticky: seed % 2 == 1,
+            eager: seed.is_multiple_of(3),
+            racks: kind == Kind::Racks || kind == Kind::Mixed && seed.is_multiple_of(4),
         }
     }
 

@@ -111,9 +111,20 @@ fn fallback() {
 }
 
 #[test]
+fn mixed() {
+    seeds(Kind::Mixed, 300);
+}
+
+#[test]
+fn racks() {
+    seeds(Kind::Racks, 100);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_run() {
     for seed in 0..3 {
-        for kind in [Kind::Eager, Kind::Cooperative, Kind::Rolling, Kind::Consumer] {
+        for kind in [Kind::Eager, Kind::Cooperative, Kind::Rolling, Kind::Consumer, Kind::Mixed, Kind::Racks]
+        {
             let (one, two) = (run(seed, kind, None, false), run(seed, kind, None, true));
             assert_eq!((one.hash, one.steps), (two.hash, two.steps), "seed {seed} of {kind:?}");
         }

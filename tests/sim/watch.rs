@@ -1,14 +1,16 @@
 //! The rules for what members send, and what they make of answers.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use kavka_group::{CallError, CallLane, GroupReply, GroupRequest, TopicPartition};
+use kavka_group::{CallError, CallLane, GroupReply, GroupRequest, TopicMap, TopicPartition};
 use kavka_wire::messages::ConsumerGroupHeartbeatRequest;
 use kavka_wire::{ErrorCode, Uuid};
 
+use crate::classic::Phase;
 use crate::cluster::Key;
 use crate::net::{Call, generation, kind};
-use crate::plan::{MS, SECOND};
+use crate::plan::{Kind, MS, SECOND};
 use crate::world::World;
 
 /// Whether an answer is a reason to look for another coordinator.
@@ -55,6 +57,9 @@ impl World {
         match request {
             GroupRequest::SyncGroup(sync) => {
                 let instance = sync.group_instance_id.as_deref().map(Into::into);
+                let leads = !sync.assignments.is_empty();
+                let view = self.procs[pid].view.clone();
+                self.procs[pid].led = leads.then_some((sync.generation_id, view));
                 self.procs[pid].identity = Some((sync.member_id.to_string(), instance, sync.generation_id));
             }
             GroupRequest::JoinGroup(_) => {
@@ -69,6 +74,11 @@ impl World {
             GroupRequest::Heartbeat(_) => self.procs[pid].beat = self.now,
             GroupRequest::ConsumerGroupHeartbeat(beat) => {
                 let instance = beat.instance_id.as_deref().map(Into::into);
+                let member = |(_, _, epoch): &(_, _, i32)| *epoch != 0;
+                if beat.member_epoch == 0 && self.procs[pid].identity.as_ref().is_some_and(member) {
+                    // One that had nothing to lose is not told that it has lost its membership.
+                    self.procs[pid].anew_at = self.now.saturating_sub(1);
+                }
                 self.procs[pid].identity = Some((beat.member_id.to_string(), instance, beat.member_epoch));
                 self.procs[pid].beat = self.now;
                 if beat.member_epoch == 0 {
@@ -157,6 +167,26 @@ impl World {
         }
     }
 
+    /// A leader whose group has racks shares anew when replicas move to others, once nothing else is under way.
+    pub(crate) fn watch_racks(&mut self, pid: usize, map: &TopicMap) {
+        let proc = &self.procs[pid];
+        let classic = &self.coordinator.classic;
+        let stable = self.strict && classic.phase == Phase::Stable && !proc.leaving;
+        let Some((generation, seen)) = proc.led.as_ref().filter(|_| stable && self.plan.kind == Kind::Racks)
+        else {
+            return;
+        };
+        let moved = |topic: &Arc<str>| match (seen.get(topic), map.get(topic)) {
+            (Some(before), Some(after)) => before.racks != after.racks,
+            _ => false,
+        };
+        if *generation == classic.generation && proc.subscription.topics.iter().any(moved) {
+            // What it has may have to be given up before.
+            let by = self.now + self.plan.rebalance + 2 * SECOND;
+            self.procs[pid].join_by.get_or_insert(by);
+        }
+    }
+
     fn joins(&mut self, pid: usize) {
         if !self.strict {
             return;
@@ -228,6 +258,8 @@ impl World {
             && join.error_code == ErrorCode::NONE
             && call.sent >= proc.anew_at
         {
+            // Two changes of a group of the consumer protocol at once look like a generation that it was not in.
+            proc.pardoned |= join.leader.is_empty() && join.generation_id > identity.2 + 1;
             identity.2 = join.generation_id;
         }
         let of_generation = matches!(call.what, "Heartbeat" | "SyncGroup");

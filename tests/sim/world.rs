@@ -45,7 +45,7 @@ pub(crate) enum Ev {
 pub(crate) struct Slot {
     pub(crate) instance: Option<Arc<str>>,
     pub(crate) pid: Option<usize>,
-    /// In a rolling change: whether it offers the new assignor alone.
+    /// In a rolling change: whether it offers the new assignor alone. In a mixed group: whether it takes the consumer protocol.
     pub(crate) changed: bool,
     pub(crate) subscription: kavka_group::Subscription,
     /// A process is about to start.
@@ -102,12 +102,13 @@ impl World {
         let slots = plan.slots.iter().map(|instance| Slot {
             instance: instance.clone(),
             pid: None,
-            changed: false,
+            changed: plan.kind == Kind::Mixed && rng.once_in(2),
             subscription: plan.subscribe(&mut rng),
             starting: false,
         });
         let slots = slots.collect();
         let mut cluster = Cluster::default();
+        cluster.racks = plan.racks;
         for (name, partitions) in &plan.topics {
             cluster.create(name, *partitions);
         }

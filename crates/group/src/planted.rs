@@ -51,6 +51,8 @@ bugs! {
     ForgetsSubscription,
     /// Classic: the leader does not notice that partitions were added.
     LeaderDoesNotWatch,
+    /// Classic: the leader does not notice that replicas moved to other racks.
+    LeaderIgnoresRacks,
     /// Classic: a static member leaves when it ends.
     StaticLeaves,
     /// Classic: a refused JoinGroup is repeated without a pause.

@@ -83,7 +83,7 @@ impl Member {
             }
             encoded(group, &shares)
         };
-        let with_racks = group.has_racks();
+        let with_racks = group.has_racks() && !planted!(LeaderIgnoresRacks);
         let seen = self.topics.snapshot(&topics, with_racks);
         self.watch = Some(Watch { topics, with_racks, seen });
         *ready = Some(assignments);
