@@ -1,11 +1,10 @@
 //! Listing, describing and deleting groups, and removing their members.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use kavka_group::TopicPartition;
+use kavka_group::{SortedSet, TopicPartition};
 use kavka_net::{Endpoint, To, clock};
 use kavka_wire::codec::{Limits, Message, Reader};
 use kavka_wire::messages::consumer_group_describe::{
@@ -19,6 +18,7 @@ use kavka_wire::messages::{
     DeleteGroupsRequest, DescribeGroupsRequest, LeaveGroupRequest, ListGroupsRequest,
 };
 use kavka_wire::{ByteString, ErrorCode};
+use litemap::LiteMap;
 
 use super::coordinators::{Answers, Question, Refusal, is_moving};
 use super::described::{
@@ -47,7 +47,7 @@ impl Admin {
         let brokers: Vec<i32> = self.net.refresh(deadline).await?.brokers.keys().copied().collect();
         let calls =
             brokers.into_iter().map(|broker| self.list_of_broker(broker, &filter, deadline)).collect();
-        let mut groups: BTreeMap<Arc<str>, GroupListing> = BTreeMap::new();
+        let mut groups: LiteMap<Arc<str>, GroupListing> = LiteMap::new();
         let mut errors = Vec::new();
         for outcome in all(calls).await {
             match outcome {
@@ -56,7 +56,7 @@ impl Admin {
                 Err(error) => errors.push(error),
             }
         }
-        Ok(GroupListings { groups: groups.into_values().collect(), errors })
+        Ok(GroupListings { groups: groups.into_iter().map(|(_, group)| group).collect(), errors })
     }
 
     async fn list_of_broker(
@@ -212,17 +212,20 @@ impl Admin {
 
 fn names(groups: &[Arc<str>], items: &[usize]) -> Vec<ByteString> {
     // A group that is named twice is asked for once.
-    let names: std::collections::BTreeSet<&str> = items.iter().map(|item| &*groups[*item]).collect();
-    names.into_iter().map(ByteString::from).collect()
+    let names: SortedSet<Arc<str>> = items.iter().map(|item| groups[*item].clone()).collect();
+    names.iter().map(|name| ByteString::from(&**name)).collect()
 }
 
 /// Puts answers where the call has their groups.
 fn in_order<T: Clone>(
     groups: &[Arc<str>],
     items: &[usize],
-    said: impl Iterator<Item = (ByteString, Result<T, Refusal>)>,
+    answers: impl Iterator<Item = (ByteString, Result<T, Refusal>)>,
 ) -> Answers<T> {
-    let said: BTreeMap<ByteString, Result<T, Refusal>> = said.collect();
+    let mut said = LiteMap::new_vec();
+    for (group, answer) in answers {
+        said.insert(group, answer);
+    }
     items.iter().filter_map(|item| Some((*item, said.get(&*groups[*item])?.clone()))).collect()
 }
 
