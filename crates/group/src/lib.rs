@@ -16,6 +16,7 @@ mod consumer;
 mod coordinator;
 mod error;
 mod fetches;
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
 mod group;

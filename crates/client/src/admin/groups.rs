@@ -255,7 +255,7 @@ fn state_of(name: &str) -> GroupState {
 fn of_consumers(group: ConsumerGroup, node: &Endpoint) -> Result<GroupDescription, Refusal> {
     Refusal::check(group.error_code, group.error_message)?;
     let mut members: Vec<MemberDescription> = group.members.iter().map(consumer).collect();
-    members.sort_by(|a, b| a.member_id.cmp(&b.member_id));
+    sort(&mut members);
     Ok(GroupDescription {
         group: (&*group.group_id).into(),
         kind: GroupType::Consumer,
@@ -297,8 +297,12 @@ fn partitions<'a>(topics: impl Iterator<Item = (&'a str, &'a [i32])>) -> Vec<Top
             partitions.iter().map(move |partition| TopicPartition::new(topic.clone(), *partition))
         })
         .collect();
-    all.sort();
+    all.sort_unstable();
     all
+}
+
+fn sort(members: &mut [MemberDescription]) {
+    members.sort_unstable_by(|a, b| a.member_id.cmp(&b.member_id));
 }
 
 fn of_classic(group: ClassicGroup, node: &Endpoint) -> Result<GroupDescription, Refusal> {
@@ -310,7 +314,7 @@ fn of_classic(group: ClassicGroup, node: &Endpoint) -> Result<GroupDescription, 
     }
     let of_consumers = &*group.protocol_type == CONSUMER;
     let mut members: Vec<_> = group.members.iter().map(|member| classic(member, of_consumers)).collect();
-    members.sort_by(|a, b| a.member_id.cmp(&b.member_id));
+    sort(&mut members);
     Ok(GroupDescription {
         group: (&*group.group_id).into(),
         kind: GroupType::Classic,

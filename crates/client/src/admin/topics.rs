@@ -168,7 +168,7 @@ impl Admin {
         let answer = self.metadata(&To::Any, None, clock::after(self.timeout)).await?;
         let mut topics: Vec<_> =
             answer.topics.iter().filter(|topic| topic.error_code.ok().is_ok()).map(describe).collect();
-        topics.sort_by(|a, b| a.name.cmp(&b.name));
+        topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(topics)
     }
 
@@ -381,7 +381,7 @@ fn describe(topic: &MetadataResponseTopic) -> TopicDescription {
             offline: partition.offline_replicas.clone(),
         })
         .collect();
-    partitions.sort_by_key(|partition| partition.partition);
+    partitions.sort_unstable_by_key(|partition| partition.partition);
     TopicDescription {
         name: topic.name.as_deref().unwrap_or_default().into(),
         id: topic.topic_id,

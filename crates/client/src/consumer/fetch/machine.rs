@@ -317,7 +317,7 @@ impl Fetcher {
             .filter_map(|&slot| self.cursors.get(slot as usize)?.as_ref())
             .filter(|cursor| cursor.phase == Phase::Stopped)
             .collect();
-        affected.sort_by_key(|cursor| (cursor.key, cursor.slot));
+        affected.sort_unstable_by_key(|cursor| (cursor.key, cursor.slot));
         affected.dedup_by_key(|cursor| cursor.slot);
         if affected.is_empty() {
             return;
