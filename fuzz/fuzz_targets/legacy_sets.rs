@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| kavka_wire::records::fuzz_legacy(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| kavka_wire::fuzz::legacy(data));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| kavka_wire::records::fuzz_batches(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| kavka_wire::fuzz::batches(data));

@@ -274,7 +274,7 @@ impl World {
         &mut self,
         pid: usize,
         id: u64,
-        results: &BTreeMap<TopicPartition, Result<(), kavka_group::GroupError>>,
+        results: &kavka_group::CommitOutcomes,
     ) -> Option<(&'static str, String)> {
         let Some(open) = self.procs[pid].commits.remove(&id) else {
             return Some(("answers", format!("commit {id} was answered twice")));

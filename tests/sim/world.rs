@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kavka_group::{Epoch, GroupReply, GroupRequest, Input, Output, Token, TopicMap};
+use kavka_group::{Epoch, GroupReply, GroupRequest, Input, Output, SortedSet, Token, TopicMap};
 
 use crate::app::Proc;
 use crate::check::Check;
@@ -406,6 +406,6 @@ impl Plan {
                 regex: Some(pattern.join("|").into()),
             };
         }
-        topics.into()
+        topics.into_iter().collect::<SortedSet<_>>().into()
     }
 }

@@ -1,12 +1,12 @@
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kavka_wire::Uuid;
+use litemap::LiteMap;
 
 use crate::assignor::{Assignor, CooperativeSticky, Range};
-use crate::{GroupError, GroupReply, GroupRequest, TopicMap};
+use crate::{GroupError, GroupReply, GroupRequest, SortedSet, TopicMap};
 
 /// A partition of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,7 +65,7 @@ pub enum GroupProtocol {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Subscription {
     /// Topics by name.
-    pub topics: BTreeSet<Arc<str>>,
+    pub topics: SortedSet<Arc<str>>,
     /// Topics by a pattern that the coordinator matches against whole names (RE2 syntax; KIP-848). The classic protocol has no
     /// patterns and takes no notice of it.
     pub regex: Option<Arc<str>>,
@@ -78,8 +78,8 @@ impl Subscription {
     }
 }
 
-impl From<BTreeSet<Arc<str>>> for Subscription {
-    fn from(topics: BTreeSet<Arc<str>>) -> Self {
+impl From<SortedSet<Arc<str>>> for Subscription {
+    fn from(topics: SortedSet<Arc<str>>) -> Self {
         Subscription { topics, regex: None }
     }
 }
@@ -161,6 +161,12 @@ pub struct CommitId(pub u64);
 /// Names an offset fetch until its [`Event::OffsetsFetched`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FetchId(pub u64);
+
+/// What became of a commit, by partition.
+pub type CommitOutcomes = LiteMap<TopicPartition, Result<(), GroupError>>;
+
+/// What is committed for partitions, by partition; `None` is nothing.
+pub type FetchOutcomes = LiteMap<TopicPartition, Result<Option<OffsetAndMetadata>, GroupError>>;
 
 /// Counts the times that partitions were given to or taken from this member. What belongs to an older epoch is late.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -318,14 +324,14 @@ pub enum Event {
         /// Which commit.
         id: CommitId,
         /// Each partition's outcome.
-        results: BTreeMap<TopicPartition, Result<(), GroupError>>,
+        results: CommitOutcomes,
     },
     /// The answer to [`Input::FetchOffsets`].
     OffsetsFetched {
         /// Which fetch.
         id: FetchId,
         /// What is committed for each partition; `None` is nothing.
-        results: BTreeMap<TopicPartition, Result<Option<OffsetAndMetadata>, GroupError>>,
+        results: FetchOutcomes,
     },
     /// The protocol that the member goes by, told once before its first assignment, and again when it has to change. After it
     /// [`GroupProtocol::Auto`] is settled. Patterns are matched by whoever handles this machine if it is the classic one: the answer is
@@ -333,13 +339,13 @@ pub enum Event {
     Protocol(GroupProtocol),
     /// Topics with these ids were assigned and their names are not known; answered by [`Input::Metadata`].
     WantTopicIds {
-        /// Which ones.
-        ids: BTreeSet<Uuid>,
+        /// Which ones, in order.
+        ids: Vec<Uuid>,
     },
     /// The member leads the group and needs to know these topics; answered by [`Input::Metadata`].
     WantMetadata {
         /// Which ones.
-        topics: BTreeSet<Arc<str>>,
+        topics: SortedSet<Arc<str>>,
     },
     /// The coordinator refused a heartbeat for something that an administrator can change, such as a topic that this principal may
     /// not see. The member stays, and asks again after a while.

@@ -1,7 +1,6 @@
 //! The commit engine: commits are gathered, one request is in flight at a time, and it is never given up while the member still
 //! owns what it commits.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,15 +9,16 @@ use kavka_wire::{ByteString, ErrorCode, Uuid};
 use litemap::LiteMap;
 
 use crate::api::{
-    CallError, CallLane, CallTo, CommitId, Config, Epoch, Event, OffsetAndMetadata, Token, TopicPartition,
+    CallError, CallLane, CallTo, CommitId, CommitOutcomes, Config, Epoch, Event, OffsetAndMetadata, Token,
+    TopicPartition,
 };
 use crate::backoff::Backoff;
 use crate::coordinator::{Coordinator, Term};
 use crate::group::Outbox;
-use crate::ids::{Ids, recreated};
+use crate::ids::{Ids, recreated, topic_names};
 use crate::planted::planted;
 use crate::requests::{CommitTopic, GroupRequest, OffsetCommit};
-use crate::{GroupError, GroupErrorKind};
+use crate::{GroupError, GroupErrorKind, SortedSet};
 
 type Outcome = Result<(), GroupError>;
 
@@ -94,8 +94,27 @@ struct InFlight {
 struct Waiting {
     /// When it is given up, unless it is in flight: newer commits of the same partitions do not make it wait longer.
     deadline: Instant,
-    left: BTreeSet<TopicPartition>,
-    results: BTreeMap<TopicPartition, Outcome>,
+    /// How many partitions have no outcome yet.
+    open: usize,
+    results: LiteMap<TopicPartition, Option<Outcome>>,
+}
+
+impl Waiting {
+    /// Answers a partition, unless it was answered before or is none of this commit's.
+    fn answer(&mut self, partition: &TopicPartition, outcome: impl FnOnce() -> Outcome) {
+        if let Some(result @ None) = self.results.get_mut(partition) {
+            *result = Some(outcome());
+            self.open -= 1;
+        }
+    }
+
+    /// Answers all partitions that were not answered before.
+    fn answer_all(&mut self, outcome: impl Fn(&TopicPartition) -> Outcome) {
+        for (partition, result) in self.results.iter_mut() {
+            result.get_or_insert_with(|| outcome(partition));
+        }
+        self.open = 0;
+    }
 }
 
 #[derive(Debug)]
@@ -116,24 +135,28 @@ impl Commits {
     pub(crate) fn add(
         &mut self,
         id: CommitId,
-        offsets: Vec<(TopicPartition, OffsetAndMetadata)>,
+        mut offsets: Vec<(TopicPartition, OffsetAndMetadata)>,
         deadline: Instant,
         ownership: &Ownership<'_>,
         topics: Ids<'_>,
         out: &mut Outbox,
     ) {
-        let mut waiting = Waiting { deadline, left: BTreeSet::new(), results: BTreeMap::new() };
+        // In order they are queued at the end, one after the other.
+        offsets.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let mut waiting = Waiting { deadline, open: 0, results: LiteMap::with_capacity(offsets.len()) };
         for (partition, value) in offsets {
             let Some(since) = ownership.since(&partition) else {
-                waiting.results.insert(partition.clone(), Err(not_owned(&partition)));
+                let error = not_owned(&partition);
+                waiting.results.entry(partition).or_insert(Some(Err(error)));
                 continue;
             };
             if value.offset < 0 {
                 let what = format!("the offset {} of {partition} cannot be committed", value.offset);
-                waiting.results.insert(partition, Err(GroupError::new(GroupErrorKind::Configuration, what)));
+                let error = GroupError::new(GroupErrorKind::Configuration, what);
+                waiting.results.entry(partition).or_insert(Some(Err(error)));
                 continue;
             }
-            waiting.left.insert(partition.clone());
+            waiting.results.insert(partition.clone(), None);
             let topic = topics.bound(&partition.topic);
             let item = self.queued.entry(partition).or_insert_with(|| Item {
                 value: value.clone(),
@@ -148,6 +171,7 @@ impl Commits {
                 item.ids.push(id);
             }
         }
+        waiting.open = waiting.results.values().filter(|result| result.is_none()).count();
         self.waiting.insert(id, waiting);
         self.report(out);
     }
@@ -173,16 +197,16 @@ impl Commits {
     }
 
     /// Whether some of these partitions are still to be committed.
-    pub(crate) fn concern(&self, partitions: &BTreeSet<TopicPartition>) -> bool {
+    pub(crate) fn concern(&self, partitions: &SortedSet<TopicPartition>) -> bool {
         let mut open = self.queued.keys().chain(self.in_flight.iter().flat_map(|flight| flight.items.keys()));
         open.any(|partition| partitions.contains(partition))
     }
 
     /// What is in flight is not given up: its answer is bound to come.
     fn flies(&self, waiting: &Waiting) -> bool {
-        self.in_flight
-            .as_ref()
-            .is_some_and(|flight| waiting.left.iter().any(|p| flight.items.contains_key(p)))
+        self.in_flight.as_ref().is_some_and(|flight| {
+            waiting.results.iter().any(|(p, result)| result.is_none() && flight.items.contains_key(p))
+        })
     }
 
     /// Fails what was not confirmed in time.
@@ -191,10 +215,10 @@ impl Commits {
         let late: Vec<CommitId> = late.map(|(id, _)| *id).collect();
         for id in &late {
             let Some(waiting) = self.waiting.get_mut(id) else { continue };
-            for partition in std::mem::take(&mut waiting.left) {
-                let last = self.queued.get(&partition).and_then(|item| item.last.clone());
-                waiting.results.insert(partition.clone(), Err(last.unwrap_or_else(|| unsent(&partition))));
-            }
+            waiting.answer_all(|partition| {
+                let last = self.queued.get(partition).and_then(|item| item.last.clone());
+                Err(last.unwrap_or_else(|| unsent(partition)))
+            });
         }
         if !late.is_empty() {
             self.queued.iter_mut().for_each(|(_, item)| item.ids.retain(|id| !late.contains(id)));
@@ -209,17 +233,20 @@ impl Commits {
             None => !planted!(CommitsWhatIsLost),
             Some(since) => since != item.since && !planted!(CommitsEarlierOwnership),
         };
-        if !self.queued.iter().any(|(partition, item)| is_stale(partition, item)) {
-            return;
+        let mut stale = Vec::new();
+        self.queued.retain(|partition, item| {
+            let stays = !is_stale(partition, item);
+            if !stays {
+                stale.push((partition.clone(), item.ids.clone()));
+            }
+            stays
+        });
+        for (partition, ids) in &stale {
+            self.settle(partition, ids, Err(not_owned(partition)));
         }
-        let (stale, ours) =
-            std::mem::take(&mut self.queued).into_iter().partition(|(p, item)| is_stale(p, item));
-        self.queued = ours;
-        let stale: LiteMap<TopicPartition, Item> = stale;
-        for (partition, item) in &stale {
-            self.settle(partition, &item.ids, Err(not_owned(partition)));
+        if !stale.is_empty() {
+            self.report(out);
         }
-        self.report(out);
     }
 
     /// Fails what belongs to a topic that exists no more, although one of its name does.
@@ -424,32 +451,34 @@ impl Commits {
         self.in_flight = None;
         self.queued.clear();
         for (_, waiting) in self.waiting.iter_mut() {
-            for partition in std::mem::take(&mut waiting.left) {
-                waiting.results.insert(partition, Err(error.clone()));
-            }
+            waiting.answer_all(|_| Err(error.clone()));
         }
         self.report(out);
     }
 
     fn settle(&mut self, partition: &TopicPartition, ids: &[CommitId], outcome: Outcome) {
         for id in ids {
-            if let Some(waiting) = self.waiting.get_mut(id)
-                && waiting.left.remove(partition)
-            {
-                waiting.results.insert(partition.clone(), outcome.clone());
+            if let Some(waiting) = self.waiting.get_mut(id) {
+                waiting.answer(partition, || outcome.clone());
             }
         }
     }
 
     fn report(&mut self, out: &mut Outbox) {
         let done: Vec<CommitId> =
-            self.waiting.iter().filter(|(_, waiting)| waiting.left.is_empty()).map(|(id, _)| *id).collect();
+            self.waiting.iter().filter(|(_, waiting)| waiting.open == 0).map(|(id, _)| *id).collect();
         for id in done {
             if let Some(Waiting { results, .. }) = self.waiting.remove(&id) {
-                out.event(Event::CommitDone { id, results });
+                out.event(Event::CommitDone { id, results: settled(results) });
             }
         }
     }
+}
+
+/// The outcomes of a commit that is answered.
+fn settled(results: LiteMap<TopicPartition, Option<Outcome>>) -> CommitOutcomes {
+    let each = results.into_iter().filter_map(|(partition, outcome)| Some((partition, outcome?)));
+    LiteMap::from_sorted_store_unchecked(each.collect())
 }
 
 /// The partitions' codes, by the name of the topic or by its id, whichever the version has.
@@ -457,8 +486,7 @@ fn codes(
     response: OffsetCommitResponse,
     asked: &LiteMap<TopicPartition, Item>,
 ) -> LiteMap<TopicPartition, ErrorCode> {
-    let names: LiteMap<Uuid, &Arc<str>> =
-        asked.iter().filter_map(|(partition, item)| Some((item.topic?, &partition.topic))).collect();
+    let names = topic_names(asked.iter().map(|(partition, item)| (partition, item.topic)));
     let mut codes = LiteMap::new();
     for topic in response.topics {
         let name = match names.get(&topic.topic_id) {

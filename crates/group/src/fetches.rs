@@ -1,6 +1,5 @@
 //! Reading committed offsets: every partition that was asked for ends as a value, as nothing, or as an error.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,16 +8,17 @@ use kavka_wire::{ErrorCode, Uuid};
 use litemap::LiteMap;
 
 use crate::api::{
-    CallError, CallLane, CallTo, Config, Event, FetchId, OffsetAndMetadata, Token, TopicPartition,
+    CallError, CallLane, CallTo, Config, Event, FetchId, FetchOutcomes, OffsetAndMetadata, Token,
+    TopicPartition,
 };
 use crate::backoff::Backoff;
 use crate::commits::{Identity, Verdict};
 use crate::coordinator::{Coordinator, Term};
 use crate::group::Outbox;
-use crate::ids::{Ids, recreated};
+use crate::ids::{Ids, recreated, topic_names};
 use crate::planted::planted;
 use crate::requests::{FetchTopic, GroupRequest, OffsetFetch};
-use crate::{GroupError, GroupErrorKind};
+use crate::{GroupError, GroupErrorKind, SortedSet};
 
 type Outcome = Result<Option<OffsetAndMetadata>, GroupError>;
 
@@ -26,11 +26,36 @@ type Outcome = Result<Option<OffsetAndMetadata>, GroupError>;
 struct Waiting {
     /// Whether the request in flight was made after this was asked: an older answer may be older than what is asked for.
     asked: bool,
-    /// With the id of its topic at that time, if it was known.
-    left: BTreeMap<TopicPartition, Option<Uuid>>,
+    /// How many partitions have no outcome yet.
+    open: usize,
+    results: LiteMap<TopicPartition, Answer>,
     /// Until when a topic that the coordinator does not know may be a new one.
     patience: Instant,
-    results: BTreeMap<TopicPartition, Outcome>,
+}
+
+#[derive(Debug)]
+enum Answer {
+    /// With the id that the topic had when it was asked for, if it was known.
+    Open(Option<Uuid>),
+    Told(Outcome),
+}
+
+impl Waiting {
+    /// Answers a partition, unless it was answered before or is none of this fetch's.
+    fn answer(&mut self, partition: &TopicPartition, outcome: impl FnOnce() -> Outcome) {
+        if let Some(answer @ Answer::Open(_)) = self.results.get_mut(partition) {
+            *answer = Answer::Told(outcome());
+            self.open -= 1;
+        }
+    }
+
+    /// What has no answer yet.
+    fn open(&self) -> impl Iterator<Item = (&TopicPartition, Option<Uuid>)> {
+        self.results.iter().filter_map(|(partition, answer)| match answer {
+            Answer::Open(id) => Some((partition, *id)),
+            Answer::Told(_) => None,
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -38,7 +63,7 @@ struct InFlight {
     token: Token,
     term: Term,
     reader: Identity,
-    asked: BTreeMap<TopicPartition, Option<Uuid>>,
+    asked: LiteMap<TopicPartition, Option<Uuid>>,
 }
 
 #[derive(Debug)]
@@ -65,10 +90,11 @@ impl Fetches {
     ) {
         let bound = |partition: TopicPartition| {
             let id = ids.bound(&partition.topic);
-            (partition, id)
+            (partition, Answer::Open(id))
         };
-        let left = partitions.into_iter().map(bound).collect();
-        self.waiting.insert(id, Waiting { asked: false, left, patience, results: BTreeMap::new() });
+        let partitions = SortedSet::from(partitions);
+        let results = LiteMap::from_sorted_store_unchecked(partitions.into_iter().map(bound).collect());
+        self.waiting.insert(id, Waiting { asked: false, open: results.len(), results, patience });
         self.report(out);
     }
 
@@ -97,11 +123,8 @@ impl Fetches {
         }
         self.bind(ids);
         self.report(out);
-        let asked: BTreeMap<_, _> = self
-            .waiting
-            .values()
-            .flat_map(|waiting| waiting.left.iter().map(|(p, id)| (p.clone(), *id)))
-            .collect();
+        let open = self.waiting.values().flat_map(Waiting::open);
+        let asked: LiteMap<_, _> = open.map(|(partition, id)| (partition.clone(), id)).collect();
         self.retry_at = None;
         if asked.is_empty() {
             return;
@@ -122,17 +145,17 @@ impl Fetches {
 
     /// Fails what was asked of a topic that exists no more, although one of its name does.
     fn bind(&mut self, ids: Ids<'_>) {
-        for (_, Waiting { left, results, .. }) in self.waiting.iter_mut() {
-            left.retain(|partition, id| match ids.check(&partition.topic, *id) {
-                Ok(current) => {
-                    *id = current;
-                    true
+        for (_, Waiting { open, results, .. }) in self.waiting.iter_mut() {
+            for (partition, answer) in results.iter_mut() {
+                let Answer::Open(id) = answer else { continue };
+                match ids.check(&partition.topic, *id) {
+                    Ok(current) => *id = current,
+                    Err(_) => {
+                        *answer = Answer::Told(Err(recreated("committed offset of", partition)));
+                        *open -= 1;
+                    }
                 }
-                Err(_) => {
-                    results.insert(partition.clone(), Err(recreated("committed offset of", partition)));
-                    false
-                }
-            });
+            }
         }
     }
 
@@ -206,9 +229,12 @@ impl Fetches {
     pub(crate) fn fail_all(&mut self, error: &GroupError, out: &mut Outbox) {
         self.in_flight = None;
         for (_, waiting) in self.waiting.iter_mut() {
-            for partition in std::mem::take(&mut waiting.left).into_keys() {
-                waiting.results.insert(partition, Err(error.clone()));
+            for (_, answer) in waiting.results.iter_mut() {
+                if matches!(answer, Answer::Open(_)) {
+                    *answer = Answer::Told(Err(error.clone()));
+                }
             }
+            waiting.open = 0;
         }
         self.report(out);
     }
@@ -226,9 +252,9 @@ impl Fetches {
             self.waiting.iter_mut().filter(|(_, waiting)| waiting.asked || planted!(OldAnswerCounts))
         {
             if late.is_some_and(|now| waiting.patience > now) {
-                waits |= waiting.left.contains_key(partition);
-            } else if waiting.left.remove(partition).is_some() {
-                waiting.results.insert(partition.clone(), outcome.clone());
+                waits |= matches!(waiting.results.get(partition), Some(Answer::Open(_)));
+            } else {
+                waiting.answer(partition, || outcome.clone());
             }
         }
         waits
@@ -236,19 +262,28 @@ impl Fetches {
 
     fn report(&mut self, out: &mut Outbox) {
         let done: Vec<FetchId> =
-            self.waiting.iter().filter(|(_, waiting)| waiting.left.is_empty()).map(|(id, _)| *id).collect();
+            self.waiting.iter().filter(|(_, waiting)| waiting.open == 0).map(|(id, _)| *id).collect();
         for id in done {
             if let Some(Waiting { results, .. }) = self.waiting.remove(&id) {
-                out.event(Event::OffsetsFetched { id, results });
+                out.event(Event::OffsetsFetched { id, results: told(results) });
             }
         }
     }
 }
 
+/// The outcomes of a fetch that is answered.
+fn told(results: LiteMap<TopicPartition, Answer>) -> FetchOutcomes {
+    let each = results.into_iter().filter_map(|(partition, answer)| match answer {
+        Answer::Told(outcome) => Some((partition, outcome)),
+        Answer::Open(_) => None,
+    });
+    LiteMap::from_sorted_store_unchecked(each.collect())
+}
+
 type Found = LiteMap<TopicPartition, (ErrorCode, OffsetAndMetadata)>;
 
 /// The group's error and its partitions, in whichever form the version has: by the name of the topic, or by its id.
-fn read(response: OffsetFetchResponse, asked: &BTreeMap<TopicPartition, Option<Uuid>>) -> (ErrorCode, Found) {
+fn read(response: OffsetFetchResponse, asked: &LiteMap<TopicPartition, Option<Uuid>>) -> (ErrorCode, Found) {
     /// The two forms differ in their types only.
     macro_rules! cell {
         ($partition:expr) => {{
@@ -272,8 +307,7 @@ fn read(response: OffsetFetchResponse, asked: &BTreeMap<TopicPartition, Option<U
         }
         return (response.error_code, found);
     };
-    let names: LiteMap<Uuid, &Arc<str>> =
-        asked.iter().filter_map(|(partition, id)| Some(((*id)?, &partition.topic))).collect();
+    let names = topic_names(asked.iter().map(|(partition, id)| (partition, *id)));
     for topic in &group.topics {
         let name = match names.get(&topic.topic_id) {
             Some(name) if topic.name.is_empty() => Arc::clone(name),

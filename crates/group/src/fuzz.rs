@@ -1,7 +1,7 @@
 //! Body of the fuzz target for a group: bytes choose inputs and answers. No sequence may panic, and between two inputs there is an end
 //! to what is polled.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use kavka_wire::{ErrorCode, Uuid};
 
 use crate::{
     CallError, CommitId, Config, Epoch, Event, FetchId, Group, GroupProtocol, GroupReply, GroupRequest,
-    Input, OffsetAndMetadata, Output, Subscription, Token, TopicInfo, TopicMap, TopicPartition,
+    Input, OffsetAndMetadata, Output, SortedSet, Subscription, Token, TopicInfo, TopicMap, TopicPartition,
 };
 
 const CODES: [i16; 20] = [0, 0, 0, 0, 14, 15, 16, 22, 25, 27, 30, 35, 79, 82, -1, 3, 88, 100, 110, 113];
@@ -145,7 +145,7 @@ fn run(data: &[u8], start: Instant, protocol: GroupProtocol) {
     let mut calls: VecDeque<(Token, GroupRequest)> = VecDeque::new();
     let mut revoked = Epoch(0);
     let partition = TopicPartition::new("t", 0);
-    let topics: BTreeSet<Arc<str>> = BTreeSet::from(["t".into()]);
+    let topics: SortedSet<Arc<str>> = SortedSet::from(["t".into()]);
     while !source.0.is_empty() {
         let input = match source.byte() % 14 {
             0 => Input::Subscribe(Subscription {

@@ -20,8 +20,10 @@ pub(crate) struct Topics {
 impl Topics {
     pub(crate) fn learn(&mut self, map: Arc<TopicMap>) {
         let before = std::mem::replace(&mut self.map, map);
-        self.before.extend(before.ids().map(|(topic, id)| (topic.clone(), id)));
         self.before.retain(|topic, _| self.map.id(topic).is_none());
+        for (topic, id) in before.ids().filter(|(topic, _)| self.map.id(topic).is_none()) {
+            self.before.insert(topic.clone(), id);
+        }
     }
 
     /// The id that a topic has, or had when it was last seen.
@@ -55,6 +57,19 @@ impl<'a> Ids<'a> {
             (None, _) => Ok(self.bound(topic)),
         }
     }
+}
+
+/// The names of topics by their ids, as partitions were asked for.
+pub(crate) fn topic_names<'a>(
+    asked: impl Iterator<Item = (&'a TopicPartition, Option<Uuid>)>,
+) -> LiteMap<Uuid, &'a Arc<str>> {
+    let mut names = LiteMap::new();
+    for (partition, id) in asked {
+        if let Some(id) = id {
+            names.insert(id, &partition.topic);
+        }
+    }
+    names
 }
 
 /// The error of what belongs to a topic that exists no more.

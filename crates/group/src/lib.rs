@@ -16,6 +16,7 @@ mod consumer;
 mod coordinator;
 mod error;
 mod fetches;
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
 mod group;
@@ -25,14 +26,16 @@ mod pace;
 #[doc(hidden)]
 pub mod planted;
 mod requests;
+mod sorted;
 mod subscription;
 mod topics;
 
 pub use api::{
-    CallError, CallLane, CallTo, CommitId, Config, Epoch, Event, FetchId, GroupProtocol, Input,
-    OffsetAndMetadata, Output, Subscription, Token, TopicPartition,
+    CallError, CallLane, CallTo, CommitId, CommitOutcomes, Config, Epoch, Event, FetchId, FetchOutcomes,
+    GroupProtocol, Input, OffsetAndMetadata, Output, Subscription, Token, TopicPartition,
 };
 pub use error::{GroupError, GroupErrorKind};
 pub use group::Group;
 pub use requests::{FindCoordinator, GroupReply, GroupRequest, LeaveGroup, OffsetCommit, OffsetFetch};
+pub use sorted::SortedSet;
 pub use topics::{TopicInfo, TopicMap};

@@ -1,6 +1,5 @@
 //! One membership, by either protocol.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,7 +13,7 @@ use crate::api::{CallError, CallTo, Config, Epoch, GroupProtocol, Subscription, 
 use crate::commits::{Identity, Ownership};
 use crate::coordinator::{Coordinator, Term};
 use crate::group::Outbox;
-use crate::{GroupError, TopicMap, classic, consumer};
+use crate::{GroupError, SortedSet, TopicMap, classic, consumer};
 
 /// What a machine decides about the whole group.
 #[derive(Debug)]
@@ -171,7 +170,7 @@ impl Membership {
     pub(crate) fn give_away(
         &mut self,
         now: Instant,
-        committing: impl Fn(&BTreeSet<TopicPartition>) -> bool,
+        committing: impl Fn(&SortedSet<TopicPartition>) -> bool,
         config: &Config,
         out: &mut Outbox,
     ) {

@@ -1,6 +1,5 @@
 //! What members tell each other through the coordinator: subscriptions and assignments of the protocol type `consumer`.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,9 +8,10 @@ use kavka_wire::codec::{Limits, Message, Reader, Writer};
 use kavka_wire::messages::consumer_protocol_assignment::TopicPartition as AssignedTopic;
 use kavka_wire::messages::consumer_protocol_subscription::TopicPartition as OwnedTopic;
 use kavka_wire::messages::{ConsumerProtocolAssignment, ConsumerProtocolSubscription};
+use litemap::LiteMap;
 
-use crate::TopicPartition;
 use crate::assignor::MemberSubscription;
+use crate::{SortedSet, TopicPartition};
 
 const SUBSCRIPTION_VERSION: i16 = 3;
 const ASSIGNMENT_VERSION: i16 = 3;
@@ -39,18 +39,22 @@ fn behind_version<M: Message>(bytes: &Bytes) -> Option<M> {
     M::decode(&mut reader, version.min(*M::VERSIONS.end())).ok()
 }
 
-fn by_topic<'a>(partitions: impl IntoIterator<Item = &'a TopicPartition>) -> BTreeMap<&'a str, Vec<i32>> {
-    let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
+/// The numbers of partitions by topic, in order.
+pub(crate) fn by_topic(partitions: &SortedSet<TopicPartition>) -> Vec<(&str, Vec<i32>)> {
+    let mut topics: Vec<(&str, Vec<i32>)> = Vec::new();
     for TopicPartition { topic, partition } in partitions {
-        topics.entry(topic).or_default().push(*partition);
+        match topics.last_mut() {
+            Some((last, of_topic)) if *last == &**topic => of_topic.push(*partition),
+            _ => topics.push((topic, vec![*partition])),
+        }
     }
     topics
 }
 
 /// A member's subscription, for JoinGroup.
 pub(crate) fn encode_subscription(
-    topics: &BTreeSet<Arc<str>>,
-    owned: &BTreeSet<TopicPartition>,
+    topics: &SortedSet<Arc<str>>,
+    owned: &SortedSet<TopicPartition>,
     generation: i32,
     rack: Option<&str>,
     user_data: Option<Bytes>,
@@ -70,9 +74,9 @@ pub(crate) fn encode_subscription(
 /// Names in the subscriptions of a group, so that its members share them: mostly they all want the same.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
-    names: BTreeSet<Arc<str>>,
+    names: SortedSet<Arc<str>>,
     /// By what stands in a subscription.
-    sets: BTreeMap<Vec<ByteString>, Arc<BTreeSet<Arc<str>>>>,
+    sets: LiteMap<Vec<ByteString>, Arc<SortedSet<Arc<str>>>>,
 }
 
 impl Names {
@@ -85,11 +89,11 @@ impl Names {
         new
     }
 
-    fn set(&mut self, topics: Vec<ByteString>) -> Arc<BTreeSet<Arc<str>>> {
+    fn set(&mut self, topics: Vec<ByteString>) -> Arc<SortedSet<Arc<str>>> {
         if let Some(known) = self.sets.get(&topics) {
             return known.clone();
         }
-        let new: Arc<BTreeSet<_>> = Arc::new(topics.iter().map(|topic| self.name(topic)).collect());
+        let new: Arc<SortedSet<_>> = Arc::new(topics.iter().map(|topic| self.name(topic)).collect());
         self.sets.insert(topics, new.clone());
         new
     }
@@ -155,12 +159,12 @@ impl AssignmentWriter {
 
 /// What this member was assigned. No bytes at all, which a leader leaves that forgot the member, are no partitions; `None` when
 /// the bytes make no sense.
-pub(crate) fn decode_assignment(bytes: &Bytes) -> Option<BTreeSet<TopicPartition>> {
+pub(crate) fn decode_assignment(bytes: &Bytes) -> Option<SortedSet<TopicPartition>> {
     if bytes.is_empty() {
-        return Some(BTreeSet::new());
+        return Some(SortedSet::new());
     }
     let assignment: ConsumerProtocolAssignment = behind_version(bytes)?;
-    let mut partitions = BTreeSet::new();
+    let mut partitions = Vec::new();
     for topic in &assignment.assigned_partitions {
         let name: Arc<str> = (&*topic.topic).into();
         if topic.partitions.iter().any(|partition| *partition < 0) {
@@ -170,14 +174,14 @@ pub(crate) fn decode_assignment(bytes: &Bytes) -> Option<BTreeSet<TopicPartition
             topic.partitions.iter().map(|&partition| TopicPartition { topic: name.clone(), partition }),
         );
     }
-    Some(partitions)
+    Some(partitions.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn topics(names: &[&str]) -> BTreeSet<Arc<str>> {
+    fn topics(names: &[&str]) -> SortedSet<Arc<str>> {
         names.iter().map(|name| Arc::from(*name)).collect()
     }
 
@@ -187,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_subscription_survives_the_coordinator() {
-        let owned = BTreeSet::from([
+        let owned = SortedSet::from([
             TopicPartition::new("a", 1),
             TopicPartition::new("a", 2),
             TopicPartition::new("b", 0),
@@ -196,7 +200,7 @@ mod tests {
             encode_subscription(&topics(&["b", "a"]), &owned, 7, Some("r1"), Some(Bytes::from_static(b"u")));
         let read = decoded(&bytes).unwrap();
         assert_eq!(*read.topics, topics(&["a", "b"]));
-        assert_eq!(read.owned.into_iter().collect::<BTreeSet<_>>(), owned);
+        assert_eq!(read.owned.into_iter().collect::<SortedSet<_>>(), owned);
         assert_eq!(
             (read.generation, read.rack.as_deref(), read.user_data.as_deref()),
             (Some(7), Some("r1"), Some(&b"u"[..]))
@@ -205,7 +209,7 @@ mod tests {
 
     #[test]
     fn newer_subscriptions_are_read_as_the_newest_known() {
-        let mut bytes = encode_subscription(&topics(&["a"]), &BTreeSet::new(), -1, None, None).to_vec();
+        let mut bytes = encode_subscription(&topics(&["a"]), &SortedSet::new(), -1, None, None).to_vec();
         bytes[1] = 9;
         bytes.extend_from_slice(b"what later versions add");
         let read = decoded(&bytes.into()).unwrap();
@@ -217,7 +221,7 @@ mod tests {
         assert!(decoded(&Bytes::new()).is_none());
         assert!(decoded(&Bytes::from_static(&[0xff, 0xff, 0, 0])).is_none());
         assert!(decode_assignment(&Bytes::from_static(&[0])).is_none());
-        assert_eq!(decode_assignment(&Bytes::new()), Some(BTreeSet::new()));
+        assert_eq!(decode_assignment(&Bytes::new()), Some(SortedSet::new()));
     }
 
     #[test]
@@ -232,7 +236,7 @@ mod tests {
 
     #[test]
     fn members_that_want_the_same_share_it() {
-        let owned = BTreeSet::from([TopicPartition::new("a", 1)]);
+        let owned = SortedSet::from([TopicPartition::new("a", 1)]);
         let mut names = Names::default();
         let mut read = |wanted: &[&str]| {
             let bytes = encode_subscription(&topics(wanted), &owned, 7, None, None);

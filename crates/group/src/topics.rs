@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use crate::SortedSet;
 use std::sync::Arc;
 
 use kavka_wire::Uuid;
@@ -19,7 +19,7 @@ pub struct TopicInfo {
     /// How many there are, numbered from 0.
     pub partitions: i32,
     /// The racks that hold replicas of each partition; empty when racks are not known.
-    pub racks: Vec<BTreeSet<Arc<str>>>,
+    pub racks: Vec<SortedSet<Arc<str>>>,
 }
 
 impl TopicMap {
@@ -76,7 +76,7 @@ impl TopicMap {
     }
 
     /// What of this concerns `topics`, to compare with later. Racks count only when members have them.
-    pub(crate) fn snapshot(&self, topics: &BTreeSet<Arc<str>>, with_racks: bool) -> TopicMap {
+    pub(crate) fn snapshot(&self, topics: &SortedSet<Arc<str>>, with_racks: bool) -> TopicMap {
         let of = |topic: &Arc<str>| {
             let info = self.get(topic).map(|info| TopicInfo {
                 id: info.id,
@@ -85,6 +85,7 @@ impl TopicMap {
             });
             (topic.clone(), info)
         };
-        TopicMap { topics: topics.iter().map(of).collect(), names: LiteMap::new() }
+        let topics = LiteMap::from_sorted_store_unchecked(topics.iter().map(of).collect());
+        TopicMap { topics, names: LiteMap::new() }
     }
 }

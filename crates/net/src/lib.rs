@@ -10,6 +10,7 @@
 mod config;
 mod core;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
 mod shell;

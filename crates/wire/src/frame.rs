@@ -14,17 +14,9 @@ pub fn request_frame<R: Request>(
     correlation_id: i32,
     client_id: Option<&ByteString>,
 ) -> Result<Frame, EncodeError> {
-    let header = RequestHeader {
-        request_api_key: R::KEY.0,
-        request_api_version: version,
-        correlation_id,
-        client_id: client_id.cloned(),
-        ..RequestHeader::default()
-    };
-    sized(|w| {
-        header.encode(w, if R::KEY.is_flexible(version) { 2 } else { 1 })?;
-        request.encode(w, version)
-    })
+    let mut writer = begin_request(R::KEY, version, correlation_id, client_id)?;
+    request.encode(&mut writer, version)?;
+    Ok(sized(writer))
 }
 
 /// A whole response frame, size included.
@@ -34,22 +26,49 @@ pub fn response_frame<M: Message>(
     version: i16,
     correlation_id: i32,
 ) -> Result<Frame, EncodeError> {
-    let header = ResponseHeader { correlation_id, ..ResponseHeader::default() };
-    sized(|w| {
-        header.encode(w, response_header_version(key, version))?;
-        response.encode(w, version)
-    })
+    let mut writer = begin_response(key, version, correlation_id)?;
+    response.encode(&mut writer, version)?;
+    Ok(sized(writer))
 }
 
-fn sized(content: impl FnOnce(&mut Writer) -> Result<(), EncodeError>) -> Result<Frame, EncodeError> {
+// What frames have in common does not depend on the type of the message, so that it is compiled once.
+
+fn begin_request(
+    key: ApiKey,
+    version: i16,
+    correlation_id: i32,
+    client_id: Option<&ByteString>,
+) -> Result<Writer, EncodeError> {
+    let header = RequestHeader {
+        request_api_key: key.0,
+        request_api_version: version,
+        correlation_id,
+        client_id: client_id.cloned(),
+        ..RequestHeader::default()
+    };
+    begin(&header, if key.is_flexible(version) { 2 } else { 1 })
+}
+
+fn begin_response(key: ApiKey, version: i16, correlation_id: i32) -> Result<Writer, EncodeError> {
+    let header = ResponseHeader { correlation_id, ..ResponseHeader::default() };
+    begin(&header, response_header_version(key, version))
+}
+
+/// A frame of which the message is still to be written.
+fn begin<H: Message>(header: &H, version: i16) -> Result<Writer, EncodeError> {
     let mut writer = Writer::new();
     writer.raw(&[0; 4]);
-    content(&mut writer)?;
+    header.encode(&mut writer, version)?;
+    Ok(writer)
+}
+
+/// The frame that was written, with its size in front.
+fn sized(mut writer: Writer) -> Frame {
     // A frame beyond two GiB cannot be said in its size field; the peer's own limit is far below, so a saturated size
     // only has to be wrong in the direction that the peer rejects.
     let size = i32::try_from(writer.len() - 4).unwrap_or(i32::MAX);
     writer.patch_i32(0, size);
-    Ok(writer.into_frame())
+    writer.into_frame()
 }
 
 /// The answer to `R` inside a response frame (without its size): the correlation id and the message.
@@ -58,11 +77,22 @@ pub fn decode_response<R: Request>(
     version: i16,
     limits: &Limits,
 ) -> Result<(i32, R::Response), DecodeError> {
-    let mut reader = Reader::new(frame, limits);
-    let header = ResponseHeader::decode(&mut reader, response_header_version(R::KEY, version))?;
+    let (mut reader, correlation_id) = open_response(frame, R::KEY, version, limits)?;
     let response = R::Response::decode(&mut reader, version)?;
     reader.finish()?;
-    Ok((header.correlation_id, response))
+    Ok((correlation_id, response))
+}
+
+/// Reads the header of a response; the message is next.
+fn open_response(
+    frame: Bytes,
+    key: ApiKey,
+    version: i16,
+    limits: &Limits,
+) -> Result<(Reader, i32), DecodeError> {
+    let mut reader = Reader::new(frame, limits);
+    let header = ResponseHeader::decode(&mut reader, response_header_version(key, version))?;
+    Ok((reader, header.correlation_id))
 }
 
 /// What stands in front of every request.

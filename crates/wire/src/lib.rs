@@ -5,6 +5,7 @@
 pub mod codec;
 pub mod compress;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
 #[rustfmt::skip]

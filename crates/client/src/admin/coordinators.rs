@@ -1,6 +1,5 @@
 //! Requests that only the coordinator of a group answers.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +7,7 @@ use kavka_net::{Endpoint, To, clock};
 use kavka_wire::messages::find_coordinator::Coordinator;
 use kavka_wire::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use kavka_wire::{ByteString, ErrorCode};
+use litemap::LiteMap;
 
 use super::{Admin, PAUSE, all};
 use crate::{Error, ErrorKind, Result};
@@ -118,7 +118,7 @@ impl Admin {
             }
             keep(&mut results[item], result);
         };
-        let mut by_coordinator: BTreeMap<i32, (Endpoint, Vec<usize>)> = BTreeMap::new();
+        let mut by_coordinator: LiteMap<i32, (Endpoint, Vec<usize>)> = LiteMap::new();
         for (item, found) in self.find_coordinators(what, groups, &items, deadline).await {
             match found {
                 Ok(node) => by_coordinator.entry(node.id).or_insert_with(|| (node, Vec::new())).1.push(item),

@@ -1,11 +1,10 @@
 //! Listing, describing and deleting groups, and removing their members.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use kavka_group::TopicPartition;
+use kavka_group::{SortedSet, TopicPartition};
 use kavka_net::{Endpoint, To, clock};
 use kavka_wire::codec::{Limits, Message, Reader};
 use kavka_wire::messages::consumer_group_describe::{
@@ -19,6 +18,7 @@ use kavka_wire::messages::{
     DeleteGroupsRequest, DescribeGroupsRequest, LeaveGroupRequest, ListGroupsRequest,
 };
 use kavka_wire::{ByteString, ErrorCode};
+use litemap::LiteMap;
 
 use super::coordinators::{Answers, Question, Refusal, is_moving};
 use super::described::{
@@ -47,7 +47,7 @@ impl Admin {
         let brokers: Vec<i32> = self.net.refresh(deadline).await?.brokers.keys().copied().collect();
         let calls =
             brokers.into_iter().map(|broker| self.list_of_broker(broker, &filter, deadline)).collect();
-        let mut groups: BTreeMap<Arc<str>, GroupListing> = BTreeMap::new();
+        let mut groups: LiteMap<Arc<str>, GroupListing> = LiteMap::new();
         let mut errors = Vec::new();
         for outcome in all(calls).await {
             match outcome {
@@ -56,7 +56,7 @@ impl Admin {
                 Err(error) => errors.push(error),
             }
         }
-        Ok(GroupListings { groups: groups.into_values().collect(), errors })
+        Ok(GroupListings { groups: groups.into_iter().map(|(_, group)| group).collect(), errors })
     }
 
     async fn list_of_broker(
@@ -212,17 +212,20 @@ impl Admin {
 
 fn names(groups: &[Arc<str>], items: &[usize]) -> Vec<ByteString> {
     // A group that is named twice is asked for once.
-    let names: std::collections::BTreeSet<&str> = items.iter().map(|item| &*groups[*item]).collect();
-    names.into_iter().map(ByteString::from).collect()
+    let names: SortedSet<Arc<str>> = items.iter().map(|item| groups[*item].clone()).collect();
+    names.iter().map(|name| ByteString::from(&**name)).collect()
 }
 
 /// Puts answers where the call has their groups.
 fn in_order<T: Clone>(
     groups: &[Arc<str>],
     items: &[usize],
-    said: impl Iterator<Item = (ByteString, Result<T, Refusal>)>,
+    answers: impl Iterator<Item = (ByteString, Result<T, Refusal>)>,
 ) -> Answers<T> {
-    let said: BTreeMap<ByteString, Result<T, Refusal>> = said.collect();
+    let mut said = LiteMap::new_vec();
+    for (group, answer) in answers {
+        said.insert(group, answer);
+    }
     items.iter().filter_map(|item| Some((*item, said.get(&*groups[*item])?.clone()))).collect()
 }
 
@@ -252,7 +255,7 @@ fn state_of(name: &str) -> GroupState {
 fn of_consumers(group: ConsumerGroup, node: &Endpoint) -> Result<GroupDescription, Refusal> {
     Refusal::check(group.error_code, group.error_message)?;
     let mut members: Vec<MemberDescription> = group.members.iter().map(consumer).collect();
-    members.sort_by(|a, b| a.member_id.cmp(&b.member_id));
+    sort(&mut members);
     Ok(GroupDescription {
         group: (&*group.group_id).into(),
         kind: GroupType::Consumer,
@@ -294,8 +297,12 @@ fn partitions<'a>(topics: impl Iterator<Item = (&'a str, &'a [i32])>) -> Vec<Top
             partitions.iter().map(move |partition| TopicPartition::new(topic.clone(), *partition))
         })
         .collect();
-    all.sort();
+    all.sort_unstable();
     all
+}
+
+fn sort(members: &mut [MemberDescription]) {
+    members.sort_unstable_by(|a, b| a.member_id.cmp(&b.member_id));
 }
 
 fn of_classic(group: ClassicGroup, node: &Endpoint) -> Result<GroupDescription, Refusal> {
@@ -307,7 +314,7 @@ fn of_classic(group: ClassicGroup, node: &Endpoint) -> Result<GroupDescription, 
     }
     let of_consumers = &*group.protocol_type == CONSUMER;
     let mut members: Vec<_> = group.members.iter().map(|member| classic(member, of_consumers)).collect();
-    members.sort_by(|a, b| a.member_id.cmp(&b.member_id));
+    sort(&mut members);
     Ok(GroupDescription {
         group: (&*group.group_id).into(),
         kind: GroupType::Classic,

@@ -1,14 +1,14 @@
 //! Where the logs of partitions begin and end, and what was written when.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use kavka_group::TopicPartition;
+use kavka_group::{SortedSet, TopicPartition};
 use kavka_net::{To, clock};
 use kavka_wire::ErrorCode;
 use kavka_wire::messages::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use kavka_wire::messages::{ListOffsetsRequest, ListOffsetsResponse, MetadataResponse};
+use litemap::LiteMap;
 
 use super::{Admin, PAUSE, all};
 use crate::{Error, ErrorKind, IsolationLevel, Result};
@@ -115,14 +115,12 @@ impl Admin {
         items: &[usize],
         deadline: Instant,
     ) -> (Vec<Share>, Vec<(usize, Error)>) {
-        let mut topics: Vec<Arc<str>> = items.iter().map(|item| asked[*item].0.topic.clone()).collect();
-        topics.sort();
-        topics.dedup();
+        let topics: SortedSet<Arc<str>> = items.iter().map(|item| asked[*item].0.topic.clone()).collect();
         let metadata = self.metadata(&To::Any, Some(&topics), deadline).await;
         let leaders = metadata.as_ref().map(leaders);
         let refused = metadata.as_ref().map(refused).unwrap_or_default();
-        let mut shares: BTreeMap<(i32, usize), Vec<usize>> = BTreeMap::new();
-        let mut times: BTreeMap<&TopicPartition, usize> = BTreeMap::new();
+        let mut shares: LiteMap<(i32, usize), Vec<usize>> = LiteMap::new();
+        let mut times: LiteMap<&TopicPartition, usize> = LiteMap::new();
         let mut failed = Vec::new();
         for item in items {
             let partition = &asked[*item].0;
@@ -155,7 +153,7 @@ impl Admin {
         isolation: IsolationLevel,
         deadline: Instant,
     ) -> Result<ListOffsetsResponse> {
-        let mut topics: BTreeMap<&str, Vec<ListOffsetsPartition>> = BTreeMap::new();
+        let mut topics: LiteMap<&str, Vec<ListOffsetsPartition>> = LiteMap::new();
         let mut oldest = if isolation == IsolationLevel::ReadCommitted { 2 } else { 1 };
         for item in items {
             let (partition, spec) = &asked[*item];
@@ -189,8 +187,8 @@ impl Admin {
 }
 
 /// The leader of each partition, or why there is none.
-fn leaders(metadata: &MetadataResponse) -> BTreeMap<(&str, i32), Result<i32, ErrorCode>> {
-    let mut leaders = BTreeMap::new();
+fn leaders(metadata: &MetadataResponse) -> LiteMap<(&str, i32), Result<i32, ErrorCode>> {
+    let mut leaders = Vec::new();
     for topic in &metadata.topics {
         for partition in &topic.partitions {
             let leader = match partition.leader_id {
@@ -198,16 +196,21 @@ fn leaders(metadata: &MetadataResponse) -> BTreeMap<(&str, i32), Result<i32, Err
                 id @ 0.. => Ok(id),
                 _ => Err(ErrorCode::LEADER_NOT_AVAILABLE),
             };
-            leaders.insert((topic.name.as_deref().unwrap_or_default(), partition.partition_index), leader);
+            leaders.push(((topic.name.as_deref().unwrap_or_default(), partition.partition_index), leader));
         }
     }
-    leaders
+    leaders.into_iter().collect()
 }
 
 /// The topics that metadata does not tell, and why.
-fn refused(metadata: &MetadataResponse) -> BTreeMap<&str, ErrorCode> {
-    let refused = metadata.topics.iter().filter_map(|topic| Some((topic, topic.error_code.ok().err()?)));
-    refused.map(|(topic, code)| (topic.name.as_deref().unwrap_or_default(), code)).collect()
+fn refused(metadata: &MetadataResponse) -> LiteMap<&str, ErrorCode> {
+    let mut refused = LiteMap::new();
+    for topic in &metadata.topics {
+        if let Err(code) = topic.error_code.ok() {
+            refused.insert(topic.name.as_deref().unwrap_or_default(), code);
+        }
+    }
+    refused
 }
 
 fn listed(partition: &TopicPartition, answer: &ListOffsetsResponse) -> Result<ListedOffset> {

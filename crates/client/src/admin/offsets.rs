@@ -16,6 +16,7 @@ use kavka_wire::messages::{
     OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, OffsetFetchResponse,
 };
 use kavka_wire::{ByteString, ErrorCode};
+use litemap::LiteMap;
 
 use super::Admin;
 use super::coordinators::{Answers, Question, Refusal, is_moving};
@@ -79,7 +80,7 @@ impl Admin {
     ) -> Vec<Result<()>> {
         let group: Arc<str> = group.into();
         let offsets: Vec<(TopicPartition, OffsetAndMetadata)> = offsets.into_iter().collect();
-        let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
+        let mut topics: LiteMap<&str, Vec<OffsetCommitRequestPartition>> = LiteMap::new();
         for (partition, value) in &offsets {
             topics.entry(&partition.topic).or_default().push(OffsetCommitRequestPartition {
                 partition_index: partition.partition,
@@ -127,7 +128,7 @@ impl Admin {
     ) -> Vec<Result<()>> {
         let group: Arc<str> = group.into();
         let partitions: Vec<TopicPartition> = partitions.into_iter().collect();
-        let mut topics: BTreeMap<&str, Vec<OffsetDeleteRequestPartition>> = BTreeMap::new();
+        let mut topics: LiteMap<&str, Vec<OffsetDeleteRequestPartition>> = LiteMap::new();
         for partition in &partitions {
             let named = OffsetDeleteRequestPartition { partition_index: partition.partition };
             topics.entry(&partition.topic).or_default().push(named);
@@ -188,7 +189,7 @@ impl Admin {
 }
 
 /// What a broker says of each partition.
-type Said = BTreeMap<(ByteString, i32), ErrorCode>;
+type Said = LiteMap<(ByteString, i32), ErrorCode>;
 
 /// What OffsetCommit and OffsetDelete say of each partition, unless it concerns the group: that they say of each partition
 /// too.

@@ -1,6 +1,5 @@
 //! Topics: creating, deleting, growing, listing and describing them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use kavka_wire::messages::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, MetadataRequest, MetadataResponse,
 };
 use kavka_wire::{ErrorCode, Uuid};
+use litemap::LiteMap;
 
 use super::{Admin, PAUSE, options};
 use crate::producer::check_topic_name;
@@ -168,7 +168,7 @@ impl Admin {
         let answer = self.metadata(&To::Any, None, clock::after(self.timeout)).await?;
         let mut topics: Vec<_> =
             answer.topics.iter().filter(|topic| topic.error_code.ok().is_ok()).map(describe).collect();
-        topics.sort_by(|a, b| a.name.cmp(&b.name));
+        topics.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(topics)
     }
 
@@ -241,9 +241,12 @@ impl Admin {
             let timeout_ms = i32::try_from(left.as_millis()).unwrap_or(i32::MAX);
             match ask(pending.clone(), timeout_ms).await {
                 Ok(said) => {
-                    let said: BTreeMap<&str, &Said> = said.iter().map(|said| (&*said.name, said)).collect();
+                    let mut by_name: LiteMap<&str, &Said> = LiteMap::new();
+                    for said in &said {
+                        by_name.insert(&said.name, said);
+                    }
                     for item in &pending {
-                        let said = said.get(&*names[*item]);
+                        let said = by_name.get(&*names[*item]);
                         results[*item] = said.map_or_else(
                             || Err(left_out(&names[*item])),
                             |said| said.result(what, &names[*item]),
@@ -378,7 +381,7 @@ fn describe(topic: &MetadataResponseTopic) -> TopicDescription {
             offline: partition.offline_replicas.clone(),
         })
         .collect();
-    partitions.sort_by_key(|partition| partition.partition);
+    partitions.sort_unstable_by_key(|partition| partition.partition);
     TopicDescription {
         name: topic.name.as_deref().unwrap_or_default().into(),
         id: topic.topic_id,

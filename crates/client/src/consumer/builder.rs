@@ -1,12 +1,11 @@
 //! A consumer in the making.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kavka_group::assignor::Assignor;
-use kavka_group::{GroupProtocol, TopicPartition};
+use kavka_group::{GroupProtocol, SortedSet, TopicPartition};
 use kavka_net::clock;
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -36,7 +35,7 @@ pub struct ConsumerBuilder {
     pub(super) rebalance_timeout: Option<Duration>,
     pub(super) max_processing_time: Option<Duration>,
     pub(super) assignors: Option<Vec<Arc<dyn Assignor>>>,
-    pub(super) topics: Option<BTreeSet<Arc<str>>>,
+    pub(super) topics: Option<SortedSet<Arc<str>>>,
     pub(super) patterns: Vec<String>,
     pub(super) partitions: Option<Vec<(TopicPartition, Start)>>,
     pub(super) auto_commit: bool,

@@ -1,8 +1,6 @@
 //! Whether a consumer's options are possible and agree with each other.
 
-use std::collections::BTreeSet;
-
-use kavka_group::{GroupProtocol, TopicPartition};
+use kavka_group::{GroupProtocol, SortedSet, TopicPartition};
 
 use super::builder::ConsumerBuilder;
 use super::command::Start;
@@ -108,7 +106,7 @@ impl ConsumerBuilder {
                 "instance_id(), assignors() and server_assignor() are for subscribe(), not for assign()",
             );
         }
-        let mut seen = BTreeSet::new();
+        let mut seen = SortedSet::new();
         for (partition, start) in partitions {
             if partition.topic.len() > LONGEST_STRING {
                 return wrong("assign() has a topic with a name of more than 32,767 bytes");

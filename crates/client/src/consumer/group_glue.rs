@@ -1,12 +1,11 @@
 //! Between the group machine and the rest.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kavka_group::{
-    CommitId, Epoch, Event, FetchId, GroupError, GroupErrorKind, Input, OffsetAndMetadata, Output,
-    TopicPartition,
+    CommitId, CommitOutcomes, Epoch, Event, FetchId, FetchOutcomes, GroupError, GroupErrorKind, Input,
+    OffsetAndMetadata, Output, TopicPartition,
 };
 use kavka_net::clock;
 use tokio::sync::oneshot;
@@ -290,7 +289,7 @@ impl Driver {
         self.commit(offsets.clone(), CommitFor::Stored { offsets });
     }
 
-    fn on_committed(&mut self, id: CommitId, results: BTreeMap<TopicPartition, Result<(), GroupError>>) {
+    fn on_committed(&mut self, id: CommitId, results: CommitOutcomes) {
         let Some(purpose) = self.commits.remove(&id) else { return };
         if let CommitFor::Stored { offsets } = &purpose {
             for (partition, value) in offsets {
@@ -394,7 +393,7 @@ impl Driver {
         self.tell_group(Input::FetchOffsets { id, partitions });
     }
 
-    fn on_offsets(&mut self, id: FetchId, mut results: BTreeMap<TopicPartition, Committed>) {
+    fn on_offsets(&mut self, id: FetchId, results: FetchOutcomes) {
         match self.fetches.remove(&id) {
             None => {}
             Some(FetchFor::User { reply }) => {
@@ -408,7 +407,7 @@ impl Driver {
             Some(FetchFor::Refresh) => self.commit_again(results),
             Some(FetchFor::Start(placements)) => {
                 for placement in placements {
-                    let result = results.remove(&placement.partition);
+                    let result = results.get(&placement.partition);
                     if let Err(error) = self.start_committed(&placement, result) {
                         // A member of the old topic is about to be told so by its coordinator.
                         let old = error.kind() == ErrorKind::Fenced
@@ -421,7 +420,7 @@ impl Driver {
                 }
             }
             Some(FetchFor::Seek { placement, reply }) => {
-                let result = results.remove(&placement.partition);
+                let result = results.get(&placement.partition);
                 let outcome = self.start_committed(&placement, result);
                 if outcome.is_err() {
                     self.later.add(clock::after(TRY_AGAIN), placement, What::AskCommitted);
@@ -438,7 +437,7 @@ impl Driver {
         self.start(placement, if by_policy { Start::Committed } else { Start::Beginning });
     }
 
-    fn start_committed(&mut self, placement: &Arc<Placement>, result: Option<Committed>) -> Result<()> {
+    fn start_committed(&mut self, placement: &Arc<Placement>, result: Option<&Committed>) -> Result<()> {
         if self.slots.current(placement.slot, placement.epoch).is_none() {
             // Taken away, or the application has sought to somewhere else meanwhile.
             return Ok(());
@@ -446,16 +445,18 @@ impl Driver {
         let partition = &placement.partition;
         match result {
             Some(Ok(Some(OffsetAndMetadata { offset, leader_epoch, .. }))) => {
-                placement.set_committed(offset);
+                placement.set_committed(*offset);
                 let leader_epoch = leader_epoch.unwrap_or(-1);
-                self.start_at(placement, fetch::Start::Committed { offset, leader_epoch });
+                self.start_at(placement, fetch::Start::Committed { offset: *offset, leader_epoch });
                 Ok(())
             }
             Some(Ok(None)) => {
                 self.start_uncommitted(placement);
                 Ok(())
             }
-            Some(Err(error)) => Err(self.group_error(error).at(&partition.topic, partition.partition)),
+            Some(Err(error)) => {
+                Err(self.group_error(error.clone()).at(&partition.topic, partition.partition))
+            }
             None => {
                 let error = GroupError {
                     kind: GroupErrorKind::Protocol,
@@ -468,4 +469,4 @@ impl Driver {
     }
 }
 
-pub(super) type Committed = Result<Option<OffsetAndMetadata>, GroupError>;
+type Committed = Result<Option<OffsetAndMetadata>, GroupError>;

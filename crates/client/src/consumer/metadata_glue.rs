@@ -1,10 +1,9 @@
 //! Between the metadata and the rest: what is subscribed to, the names of what is assigned, and topics that are others now.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kavka_group::{GroupProtocol, Input};
+use kavka_group::{GroupProtocol, Input, SortedSet};
 use kavka_net::{Cluster, clock};
 use kavka_wire::Uuid;
 use tokio::sync::oneshot;
@@ -37,7 +36,8 @@ pub(super) struct Refresh {
 /// Topics that are assigned by their ids and have no names yet.
 #[derive(Debug, Default)]
 pub(super) struct Naming {
-    ids: BTreeSet<Uuid>,
+    /// In order.
+    ids: Vec<Uuid>,
     under_way: bool,
 }
 
@@ -195,7 +195,7 @@ impl Driver {
     // Names of topics that were assigned by their ids.
 
     /// The group wants these and no others named. It asks again, with growing pauses, until they are.
-    pub(super) fn want_names(&mut self, ids: BTreeSet<Uuid>) {
+    pub(super) fn want_names(&mut self, ids: Vec<Uuid>) {
         self.naming.ids = ids;
         let cluster = self.net.cluster();
         if self.name_known(&cluster)
@@ -234,7 +234,7 @@ impl Driver {
         self.naming.under_way = false;
         match outcome {
             Ok(names) => {
-                let wanted = names.into_iter().filter(|(id, _)| self.naming.ids.contains(id));
+                let wanted = names.into_iter().filter(|(id, _)| self.naming.ids.binary_search(id).is_ok());
                 let wanted: Vec<Arc<str>> = wanted.map(|(_, name)| name).collect();
                 for name in &wanted {
                     self.topics.name(name);
@@ -256,7 +256,7 @@ impl Driver {
         if placements.is_empty() {
             return;
         }
-        let topics: BTreeSet<&str> = placements.iter().map(|p| &*p.partition.topic).collect();
+        let topics: SortedSet<Arc<str>> = placements.iter().map(|p| p.partition.topic.clone()).collect();
         tracing::warn!(?topics, "topics were deleted and created again: they are read anew");
         // What is being given up belonged to the old ones, too.
         for placement in self.given.values().flat_map(|given| &given.placements) {

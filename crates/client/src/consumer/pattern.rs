@@ -1,10 +1,9 @@
 //! Topics by pattern.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use kavka_group::Subscription;
+use kavka_group::{SortedSet, Subscription};
 use kavka_net::Cluster;
 use kavka_wire::ErrorCode;
 use regex_lite::Regex;
@@ -21,7 +20,7 @@ pub(super) const LONGEST_STRING: usize = 32_767;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Wanted {
     /// Topics by name.
-    pub(super) names: BTreeSet<Arc<str>>,
+    pub(super) names: SortedSet<Arc<str>>,
     patterns: Vec<Pattern>,
 }
 
@@ -111,14 +110,14 @@ impl Wanted {
     }
 
     /// What the group machine is told; `matched` are the topics that were found for the patterns on this side.
-    pub(super) fn subscription(&self, matched: &BTreeSet<Arc<str>>) -> Subscription {
-        Subscription { topics: self.names.union(matched).cloned().collect(), regex: self.regex() }
+    pub(super) fn subscription(&self, matched: &SortedSet<Arc<str>>) -> Subscription {
+        Subscription { topics: self.names.iter().chain(matched).cloned().collect(), regex: self.regex() }
     }
 
     /// The topics of the cluster that the patterns match. Kafka's own are not for consumers.
-    pub(super) fn matches(&self, cluster: &Cluster) -> BTreeSet<Arc<str>> {
+    pub(super) fn matches(&self, cluster: &Cluster) -> SortedSet<Arc<str>> {
         if self.patterns.is_empty() {
-            return BTreeSet::new();
+            return SortedSet::new();
         }
         let fits = |name: &str| self.patterns.iter().any(|pattern| pattern.regex.is_match(name));
         let topics = cluster.topics.iter();
@@ -181,11 +180,11 @@ mod tests {
     #[test]
     fn the_coordinator_gets_all_patterns_as_one() {
         let mut wanted = Wanted::names(["a"]);
-        assert_eq!(wanted.subscription(&BTreeSet::new()).regex, None);
+        assert_eq!(wanted.subscription(&SortedSet::new()).regex, None);
         wanted.add_pattern("x|y").unwrap();
-        assert_eq!(wanted.subscription(&BTreeSet::new()).regex.as_deref(), Some("x|y"));
+        assert_eq!(wanted.subscription(&SortedSet::new()).regex.as_deref(), Some("x|y"));
         wanted.add_pattern("z.*").unwrap();
-        let told = wanted.subscription(&BTreeSet::from(["found".into()]));
+        let told = wanted.subscription(&SortedSet::from(["found".into()]));
         assert_eq!(told.regex.as_deref(), Some("(?:x|y)|(?:z.*)"));
         assert_eq!(told.topics.len(), 2);
     }

@@ -1,17 +1,17 @@
 //! What driver, consumer and handles share about one positioning of one partition.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicUsize, Ordering::SeqCst};
 
 use bytes::Bytes;
 use kavka_group::{OffsetAndMetadata, TopicPartition};
+use litemap::LiteMap;
 use tokio::sync::Notify;
 
 use super::fetch::{Charge, PartitionGauges, Slot};
 
 /// The partitions of a consumer, each where it is read from now.
-pub(super) type Assignment = BTreeMap<TopicPartition, Arc<Placement>>;
+pub(super) type Assignment = LiteMap<TopicPartition, Arc<Placement>>;
 
 /// One partition, from an assignment, a seek or a new read to the next one. Everything that was read under it carries
 /// it, so whether that may still be handed out is one look at [`is_live`](Self::is_live). A new positioning is a new

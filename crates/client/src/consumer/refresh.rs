@@ -1,20 +1,19 @@
 //! What is committed stays committed: a group without members loses its offsets when nobody commits for long enough.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use kavka_group::TopicPartition;
+use kavka_group::{FetchOutcomes, SortedSet, TopicPartition};
 use kavka_net::clock;
 
 use super::driver::Driver;
-use super::group_glue::{CommitFor, Committed, FetchFor};
+use super::group_glue::{CommitFor, FetchFor};
 
 /// When to commit again what is committed, and for which partitions that is needless.
 #[derive(Debug, Default)]
 pub(super) struct OffsetsRefresh {
     at: Option<Instant>,
     /// Committed for by this consumer since the last time. It would be wrong to repeat what was read before such a commit.
-    fresh: BTreeSet<TopicPartition>,
+    fresh: SortedSet<TopicPartition>,
 }
 
 impl OffsetsRefresh {
@@ -24,7 +23,12 @@ impl OffsetsRefresh {
 
     pub(super) fn committed<'a>(&mut self, partitions: impl Iterator<Item = &'a TopicPartition>) {
         if self.at.is_some() {
-            self.fresh.extend(partitions.cloned());
+            // Mostly they are there already.
+            for partition in partitions {
+                if !self.fresh.contains(partition) {
+                    self.fresh.insert(partition.clone());
+                }
+            }
         }
     }
 }
@@ -51,7 +55,7 @@ impl Driver {
     }
 
     /// The coordinator told what is committed.
-    pub(super) fn commit_again(&mut self, results: BTreeMap<TopicPartition, Committed>) {
+    pub(super) fn commit_again(&mut self, results: FetchOutcomes) {
         let mut offsets = Vec::new();
         for (partition, result) in results {
             match result {

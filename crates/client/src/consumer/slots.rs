@@ -125,7 +125,11 @@ impl Slots {
         if !std::mem::take(&mut self.changed) {
             return None;
         }
-        Some(self.iter().map(|a| (a.placement.partition.clone(), a.placement.clone())).collect())
+        let placed = self
+            .by_partition
+            .iter()
+            .filter_map(|(partition, slot)| Some((partition.clone(), self.get(*slot)?.placement.clone())));
+        Some(Assignment::from_sorted_store_unchecked(placed.collect()))
     }
 }
 

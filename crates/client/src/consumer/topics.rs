@@ -1,10 +1,9 @@
 //! The topics that a consumer depends on: what the group has to know of them, and which ones do not exist.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kavka_group::{GroupProtocol, Subscription, TopicInfo, TopicMap};
+use kavka_group::{GroupProtocol, SortedSet, Subscription, TopicInfo, TopicMap};
 use kavka_net::{Cluster, Net, Topic};
 use kavka_wire::{ErrorClass, ErrorCode, Uuid};
 use litemap::LiteMap;
@@ -32,15 +31,15 @@ pub(super) struct Topics {
     all: bool,
     whole: bool,
     /// What the patterns match here.
-    matched: BTreeSet<Arc<str>>,
+    matched: SortedSet<Arc<str>>,
     /// Those that the group's leader wants to know of, besides.
-    led: BTreeSet<Arc<str>>,
+    led: SortedSet<Arc<str>>,
     /// Those that were assigned by their id.
-    named: BTreeSet<Arc<str>>,
+    named: SortedSet<Arc<str>>,
     told: Option<Arc<TopicMap>>,
     /// The ids that topics had, and which topics had more than one.
     seen: LiteMap<Arc<str>, Uuid>,
-    recreated: BTreeSet<Arc<str>>,
+    recreated: SortedSet<Arc<str>>,
     missing: LiteMap<Arc<str>, Missing>,
     ask_at: Option<Instant>,
     patience: Option<Duration>,
@@ -65,12 +64,12 @@ impl Topics {
             match_here,
             all: false,
             whole: false,
-            matched: BTreeSet::new(),
-            led: BTreeSet::new(),
-            named: BTreeSet::new(),
+            matched: SortedSet::new(),
+            led: SortedSet::new(),
+            named: SortedSet::new(),
             told: None,
             seen: LiteMap::new(),
-            recreated: BTreeSet::new(),
+            recreated: SortedSet::new(),
             missing: LiteMap::new(),
             ask_at: None,
             patience,
@@ -144,7 +143,7 @@ impl Topics {
     }
 
     /// Keeps these topics in the metadata, too.
-    pub(super) fn want(&mut self, topics: BTreeSet<Arc<str>>) {
+    pub(super) fn want(&mut self, topics: SortedSet<Arc<str>>) {
         let new: Vec<Arc<str>> = topics.into_iter().filter(|t| !self.led.contains(t)).collect();
         self.net.track(new.iter().cloned());
         self.led.extend(new);
@@ -170,9 +169,9 @@ impl Topics {
             return None;
         }
         let mut map = TopicMap::new();
-        let mut names: BTreeSet<&Arc<str>> = self.wanted.names.iter().collect();
-        names.extend(self.matched.iter().chain(&self.led).chain(&self.named));
-        for name in names {
+        let sets = [&self.wanted.names, &self.matched, &self.led, &self.named];
+        let names: SortedSet<Arc<str>> = sets.into_iter().flatten().cloned().collect();
+        for name in &names {
             match cluster.topic(name) {
                 Some(topic) if topic.error == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
                     map.insert_missing(name.clone())

@@ -1,9 +1,9 @@
 //! What the handles of a producer and its sender task share.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use kavka_group::SortedSet;
 use tokio::sync::Notify;
 
 use super::accumulator::Accumulator;
@@ -18,7 +18,7 @@ pub(crate) struct Shared {
     /// There is room for the first of those who wait for it.
     pub(crate) room: Notify,
     /// The topics whose metadata this producer asked to be kept.
-    tracked: Mutex<BTreeSet<Arc<str>>>,
+    tracked: Mutex<SortedSet<Arc<str>>>,
 }
 
 impl Shared {
@@ -37,7 +37,7 @@ impl Shared {
     }
 
     /// Those topics.
-    pub(crate) fn tracked(&self) -> MutexGuard<'_, BTreeSet<Arc<str>>> {
+    pub(crate) fn tracked(&self) -> MutexGuard<'_, SortedSet<Arc<str>>> {
         self.tracked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

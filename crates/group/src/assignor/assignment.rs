@@ -69,7 +69,7 @@ impl Assignment {
         if members.is_sorted() {
             return Assignment { members, topics, start, owners, misfit: None };
         }
-        order.sort_by_key(|member| &members[*member as usize]);
+        order.sort_unstable_by_key(|member| &members[*member as usize]);
         let mut rank = vec![0; order.len()];
         (0..).zip(&order).for_each(|(place, member)| rank[*member as usize] = place);
         for owner in &mut owners {

@@ -6,7 +6,7 @@ mod range;
 mod round_robin;
 mod sticky;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub use round_robin::RoundRobin;
 pub use sticky::{CooperativeSticky, Sticky};
 
 use crate::TopicPartition;
-pub use crate::{TopicInfo, TopicMap};
+pub use crate::{SortedSet, TopicInfo, TopicMap};
 
 /// What happens to a member's partitions while its group rebalances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,7 +41,7 @@ pub trait Assignor: fmt::Debug + Send + Sync {
     }
 
     /// Data of the assignor's own in the subscription, given what the member owns and its generation.
-    fn user_data(&self, owned: &BTreeSet<TopicPartition>, generation: Option<i32>) -> Option<Bytes> {
+    fn user_data(&self, owned: &SortedSet<TopicPartition>, generation: Option<i32>) -> Option<Bytes> {
         let _ = (owned, generation);
         None
     }
@@ -64,7 +64,7 @@ pub struct MemberSubscription {
     /// Its instance id, when it is static.
     pub instance_id: Option<Arc<str>>,
     /// Topics that it wants. Members that want the same mostly share one set.
-    pub topics: Arc<BTreeSet<Arc<str>>>,
+    pub topics: Arc<SortedSet<Arc<str>>>,
     /// Partitions that it had.
     pub owned: Vec<TopicPartition>,
     /// The generation in which it had them (KIP-792).
@@ -77,9 +77,9 @@ pub struct MemberSubscription {
 
 impl GroupSubscription {
     /// All topics that some member wants.
-    pub fn topics(&self) -> BTreeSet<Arc<str>> {
-        let mut topics = BTreeSet::new();
-        let mut last: Option<&Arc<BTreeSet<Arc<str>>>> = None;
+    pub fn topics(&self) -> SortedSet<Arc<str>> {
+        let mut topics = SortedSet::new();
+        let mut last: Option<&Arc<SortedSet<Arc<str>>>> = None;
         for member in self.members.values() {
             // Mostly all want the same, and to compare is cheaper than to insert.
             if last.is_none_or(|last| !Arc::ptr_eq(last, &member.topics) && *last != member.topics) {
@@ -98,8 +98,8 @@ impl GroupSubscription {
     /// The members in Kafka's order: static ones first, by instance id; then the others, by member id.
     pub fn sorted(&self) -> Vec<(&Arc<str>, &MemberSubscription)> {
         let mut members: Vec<_> = self.members.iter().collect();
-        members.sort_by(|(a, one), (b, other)| match (&one.instance_id, &other.instance_id) {
-            (Some(one), Some(other)) => java_order::compare(one, other),
+        members.sort_unstable_by(|(a, one), (b, other)| match (&one.instance_id, &other.instance_id) {
+            (Some(one), Some(other)) => java_order::compare(one, other).then_with(|| a.cmp(b)),
             (None, None) => java_order::compare(a, b),
             (one, other) => one.is_none().cmp(&other.is_none()),
         });

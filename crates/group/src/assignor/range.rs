@@ -1,8 +1,7 @@
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Assignment, Assignor, GroupSubscription, MemberSubscription};
-use crate::TopicMap;
+use crate::{SortedSet, TopicMap};
 
 /// Gives each member a range of consecutive partitions of each topic, so that equal partitions of equally partitioned topics meet
 /// at one member (`range`). Members with racks are given partitions with a replica in their rack, as far as the ranges stay equally
@@ -52,8 +51,10 @@ struct Taker {
 struct Share<'a> {
     members: Vec<Taker>,
     given: Vec<Vec<i32>>,
-    open: BTreeSet<i32>,
-    racks: &'a [BTreeSet<Arc<str>>],
+    /// Whether each partition is still to be given, and where the first of them may be.
+    open: Vec<bool>,
+    first_open: usize,
+    racks: &'a [SortedSet<Arc<str>>],
     by_rack: bool,
     partitions: i32,
     quota: usize,
@@ -73,7 +74,8 @@ impl<'a> Share<'a> {
         let (count, takers_count) = (partitions as usize, takers.len().max(1));
         Share {
             given: vec![Vec::new(); takers.len()],
-            open: (0..partitions).collect(),
+            open: vec![true; count],
+            first_open: 0,
             by_rack: rack_matters(&takers, racks),
             quota: count / takers_count,
             extras: count % takers_count,
@@ -93,7 +95,10 @@ impl<'a> Share<'a> {
     }
 
     fn give(&mut self, member: usize, partition: i32) {
-        self.open.remove(&partition);
+        self.open[partition as usize] = false;
+        while self.open.get(self.first_open) == Some(&false) {
+            self.first_open += 1;
+        }
         self.given[member].push(partition);
     }
 
@@ -107,7 +112,7 @@ impl<'a> Share<'a> {
     fn deal(&mut self, may: impl Fn(&Self, (usize, i32)) -> bool) {
         for member in 0..self.members.len() {
             let room = self.room(member);
-            let open = self.open.iter().copied();
+            let open = (self.first_open as i32..self.partitions).filter(|&p| self.open[p as usize]);
             let taken: Vec<i32> =
                 open.filter(|&partition| may(self, (member, partition))).take(room).collect();
             if taken.is_empty() {
@@ -122,8 +127,8 @@ impl<'a> Share<'a> {
 }
 
 /// Racks are worth a look when members and partitions share some, and not every partition is in all of them.
-fn rack_matters(takers: &[Taker], racks: &[BTreeSet<Arc<str>>]) -> bool {
-    let all: BTreeSet<_> = racks.iter().flatten().collect();
+fn rack_matters(takers: &[Taker], racks: &[SortedSet<Arc<str>>]) -> bool {
+    let all: SortedSet<_> = racks.iter().flatten().collect();
     let shared = takers.iter().filter_map(|taker| taker.rack.as_ref()).any(|rack| all.contains(rack));
     shared && !racks.iter().all(|racks| racks.len() == all.len())
 }
@@ -131,11 +136,13 @@ fn rack_matters(takers: &[Taker], racks: &[BTreeSet<Arc<str>>]) -> bool {
 /// Gives partitions to members in whose rack they have a replica. Topics with the same members and equally many partitions go
 /// together, so that equal partitions stay at one member.
 fn match_racks(shares: &mut [Share<'_>]) {
-    let mut groups: BTreeMap<(Vec<Taker>, i32), Vec<usize>> = BTreeMap::new();
-    for (index, share) in shares.iter().enumerate() {
-        groups.entry((share.members.clone(), share.partitions)).or_default().push(index);
-    }
-    for ((members, partitions), group) in groups {
+    let mut order: Vec<usize> = (0..shares.len()).collect();
+    let alike = |index: &usize| (&shares[*index].members, shares[*index].partitions);
+    order.sort_unstable_by(|a, b| alike(a).cmp(&alike(b)).then(a.cmp(b)));
+    let groups: Vec<Vec<usize>> =
+        order.chunk_by(|a, b| alike(a) == alike(b)).map(<[usize]>::to_vec).collect();
+    for group in groups {
+        let (members, partitions) = (shares[group[0]].members.len(), shares[group[0]].partitions);
         if let [only] = group[..] {
             let share = &mut shares[only];
             if share.by_rack {
@@ -143,7 +150,7 @@ fn match_racks(shares: &mut [Share<'_>]) {
             }
             continue;
         }
-        let mut candidates: Vec<usize> = (0..members.len()).collect();
+        let mut candidates: Vec<usize> = (0..members).collect();
         for partition in 0..partitions {
             let fits = |&&member: &&usize| {
                 group.iter().all(|&s| shares[s].near(member, partition) && shares[s].room(member) > 0)

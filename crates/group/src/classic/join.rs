@@ -1,6 +1,5 @@
 //! Joining, and taking an assignment.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,7 @@ use crate::membership::Step;
 use crate::planted::planted;
 use crate::requests::GroupRequest;
 use crate::subscription::{decode_assignment, encode_subscription};
-use crate::{GroupError, GroupErrorKind};
+use crate::{GroupError, GroupErrorKind, SortedSet};
 
 const PROTOCOL_TYPE: &str = "consumer";
 /// What a coordinator may take beyond the rebalance timeout before it answers a JoinGroup.
@@ -25,7 +24,7 @@ const JOIN_SLACK: Duration = Duration::from_secs(5);
 
 impl Member {
     pub(super) fn send_join(&mut self, to: &CallTo, term: Term, config: &Config, out: &mut Outbox) {
-        let owned: BTreeSet<TopicPartition> = self.owned.keys().cloned().collect();
+        let owned: SortedSet<TopicPartition> = self.owned.keys().cloned().collect();
         let rack = config.rack.as_deref();
         let protocols = config.assignors.iter().map(|assignor| JoinGroupRequestProtocol {
             name: assignor.name().into(),
@@ -237,11 +236,17 @@ impl Member {
     }
 
     /// Takes an assignment: what is new is ours at once, what is gone has to be given up first.
-    fn adopt(&mut self, now: Instant, assigned: BTreeSet<TopicPartition>, config: &Config, out: &mut Outbox) {
+    fn adopt(
+        &mut self,
+        now: Instant,
+        assigned: SortedSet<TopicPartition>,
+        config: &Config,
+        out: &mut Outbox,
+    ) {
         // A leader that worked with an older subscription of ours may have given us topics that we do not want any more: one that
         // is parked by now, or that of the process whose static name this one took over.
         let given = assigned.len();
-        let assigned: BTreeSet<_> =
+        let assigned: SortedSet<_> =
             assigned.into_iter().filter(|partition| self.subscription.contains(&partition.topic)).collect();
         self.contest_at = (assigned.len() < given).then(|| now + self.contest.failed());
         if self.contest_at.is_none() {
@@ -249,7 +254,7 @@ impl Member {
         }
         self.hurried = false;
         self.last = (assigned.clone(), Some(self.generation));
-        let revoked: BTreeSet<_> = self.owned.keys().filter(|p| !assigned.contains(*p)).cloned().collect();
+        let revoked: SortedSet<_> = self.owned.keys().filter(|p| !assigned.contains(*p)).cloned().collect();
         self.epoch.0 += 1;
         let added: Vec<_> = assigned.iter().filter(|p| !self.owned.contains_key(*p)).cloned().collect();
         for partition in &added {

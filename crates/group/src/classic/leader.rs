@@ -1,6 +1,5 @@
 //! What only the leader of a generation does: share the partitions, and notice when there are others.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,12 +16,12 @@ use crate::group::Outbox;
 use crate::membership::Step;
 use crate::planted::planted;
 use crate::subscription::{AssignmentWriter, Names};
-use crate::{GroupError, GroupErrorKind, TopicMap};
+use crate::{GroupError, GroupErrorKind, SortedSet, TopicMap};
 
 /// The topics of the whole group as they were when partitions were shared. When they change, the leader rejoins.
 #[derive(Debug)]
 pub(super) struct Watch {
-    topics: BTreeSet<Arc<str>>,
+    topics: SortedSet<Arc<str>>,
     with_racks: bool,
     seen: TopicMap,
 }
@@ -142,7 +141,7 @@ fn verify_wanted(
     let ids: Vec<&Arc<str>> = assignment.members().collect();
     // Members that want the same share a number. One that is not in the group wants nothing.
     let nothing = Arc::default();
-    let mut sets: Vec<&Arc<BTreeSet<Arc<str>>>> = Vec::new();
+    let mut sets: Vec<&Arc<SortedSet<Arc<str>>>> = Vec::new();
     let mut set_of = Vec::with_capacity(ids.len());
     for id in &ids {
         let wanted = group.members.get(&***id).map_or(&nothing, |member| &member.topics);
@@ -177,19 +176,15 @@ fn verify_given_up(group: &GroupSubscription, assignment: &Assignment) -> Result
         || group.members.iter().flat_map(|(id, member)| member.owned.iter().map(move |had| (id, had)));
     let goes_to = |had: &TopicPartition| assignment.owner(&had.topic, had.partition);
     // What would go to another member than one that has it, who mostly is the only one.
-    let mut moved = BTreeMap::new();
-    for (id, had) in claims() {
-        if let Some(owner) = goes_to(had).filter(|owner| *owner != id) {
-            moved.entry(had).or_insert((id, owner));
-        }
-    }
+    let moves = |(id, had)| Some((had, id, goes_to(had).filter(|owner| *owner != id)?));
+    let mut moved: Vec<(&TopicPartition, &Arc<str>, &Arc<str>)> = claims().filter_map(moves).collect();
     if !moved.is_empty() {
-        for (_, had) in claims().filter(|(id, had)| goes_to(had) == Some(id)) {
-            moved.remove(had);
-        }
+        let stays = claims().filter(|(id, had)| goes_to(had) == Some(id)).map(|(_, had)| had);
+        let stays: SortedSet<&TopicPartition> = stays.collect();
+        moved.retain(|(had, ..)| !stays.contains(had));
     }
-    match moved.first_key_value() {
-        Some((had, (id, owner))) => Err(format!("{had} for `{owner}` while `{id}` still has it")),
+    match moved.iter().min_by_key(|(had, ..)| *had) {
+        Some((had, id, owner)) => Err(format!("{had} for `{owner}` while `{id}` still has it")),
         None => Ok(()),
     }
 }

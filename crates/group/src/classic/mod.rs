@@ -6,7 +6,6 @@ mod leader;
 mod leave;
 mod state;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +22,7 @@ use crate::coordinator::{Coordinator, Term};
 use crate::group::Outbox;
 use crate::membership::Step;
 use crate::planted::planted;
-use crate::{GroupError, GroupErrorKind, TopicMap};
+use crate::{GroupError, GroupErrorKind, SortedSet, TopicMap};
 
 use heart::Heart;
 use leader::Watch;
@@ -35,9 +34,9 @@ const CONTEST_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Member {
     state: State,
-    subscription: BTreeSet<Arc<str>>,
+    subscription: SortedSet<Arc<str>>,
     /// The subscription that the last JoinGroup carried.
-    joined: BTreeSet<Arc<str>>,
+    joined: SortedSet<Arc<str>>,
     member_id: ByteString,
     /// -1 outside of a generation.
     generation: i32,
@@ -62,7 +61,7 @@ pub(crate) struct Member {
     /// Rejoined at once after a loss, and not been stable since.
     hurried: bool,
     /// What the last assignment gave and its generation, kept after it was given up or lost: the memory of sticky assignors.
-    last: (BTreeSet<TopicPartition>, Option<i32>),
+    last: (SortedSet<TopicPartition>, Option<i32>),
     /// The application was told that this protocol is the one.
     announced: bool,
 }
@@ -71,8 +70,8 @@ impl Member {
     pub(crate) fn new(config: &Config) -> Self {
         Member {
             state: State::Idle,
-            subscription: BTreeSet::new(),
-            joined: BTreeSet::new(),
+            subscription: SortedSet::new(),
+            joined: SortedSet::new(),
             member_id: ByteString::new(),
             generation: -1,
             owned: LiteMap::new(),
@@ -89,7 +88,7 @@ impl Member {
             contest_at: None,
             contest: Backoff::new(config.retry_backoff, CONTEST_PAUSE, config.seed ^ 6),
             hurried: false,
-            last: (BTreeSet::new(), None),
+            last: (SortedSet::new(), None),
             announced: false,
         }
     }
@@ -187,8 +186,8 @@ impl Member {
         self.contest_at = None;
         self.reason = Some(reason);
         let wanted = |partition: &TopicPartition| self.subscription.contains(&partition.topic);
-        let partitions: BTreeSet<_> = match self.protocol {
-            _ if planted!(EagerJoinsWithPartitions) => BTreeSet::new(),
+        let partitions: SortedSet<_> = match self.protocol {
+            _ if planted!(EagerJoinsWithPartitions) => SortedSet::new(),
             RebalanceProtocol::Eager => self.owned.keys().cloned().collect(),
             RebalanceProtocol::Cooperative => self.owned.keys().filter(|p| !wanted(p)).cloned().collect(),
         };
@@ -198,7 +197,7 @@ impl Member {
     fn revoke_then_join(
         &mut self,
         now: Instant,
-        partitions: BTreeSet<TopicPartition>,
+        partitions: SortedSet<TopicPartition>,
         config: &Config,
         out: &mut Outbox,
     ) {
@@ -228,7 +227,11 @@ impl Member {
     }
 
     /// Gives released partitions away once nothing is left to commit for them, or their time is up.
-    pub(crate) fn give_away(&mut self, now: Instant, committing: impl Fn(&BTreeSet<TopicPartition>) -> bool) {
+    pub(crate) fn give_away(
+        &mut self,
+        now: Instant,
+        committing: impl Fn(&SortedSet<TopicPartition>) -> bool,
+    ) {
         let State::Revoking { partitions, deadline, released, .. } = &self.state else { return };
         if !(*released || planted!(JoinsBeforeRelease)) {
             return;

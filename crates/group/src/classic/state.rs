@@ -1,9 +1,9 @@
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use kavka_wire::messages::sync_group::SyncGroupRequestAssignment;
 
+use crate::SortedSet;
 use crate::api::{Epoch, Token, TopicPartition};
 use crate::assignor::{Assignor, GroupSubscription};
 use crate::coordinator::Term;
@@ -24,7 +24,7 @@ pub(super) enum State {
     Idle,
     /// Partitions are being given up; heartbeats go on meanwhile.
     /// Once they are released, what was committed for them is waited for, so that their next owner starts after it.
-    Revoking { epoch: Epoch, partitions: BTreeSet<TopicPartition>, deadline: Instant, released: bool },
+    Revoking { epoch: Epoch, partitions: SortedSet<TopicPartition>, deadline: Instant, released: bool },
     /// A JoinGroup is to be sent, or parked at the coordinator.
     Joining { due: Due },
     /// In a generation. A follower is ready to send its SyncGroup at once; a leader first shares the partitions, for which it may

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use kavka_wire::messages::consumer_group_heartbeat::{Assignment, RequestTopicPartitions};
 use kavka_wire::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
-use kavka_wire::{ByteString, ErrorCode, Uuid};
+use kavka_wire::{ByteString, ErrorCode};
 
 use super::Member;
 use super::refusal::refused;
@@ -83,9 +83,10 @@ impl Member {
             request.subscribed_topic_regex = self.subscription.regex.as_deref().map(Into::into).or(none);
         }
         if full || (self.ack && !planted!(NeverReports)) {
-            let topic = |(topic_id, partitions): (Uuid, std::collections::BTreeSet<i32>)| {
-                let partitions = partitions.into_iter().collect();
-                RequestTopicPartitions { topic_id, partitions, ..Default::default() }
+            let topic = |(topic_id, partitions)| RequestTopicPartitions {
+                topic_id,
+                partitions,
+                ..Default::default()
             };
             let owned = self.by_id(self.owned.keys().filter(|partition| !self.omits(partition)));
             request.topic_partitions = Some(owned.into_iter().map(topic).collect());

@@ -7,7 +7,6 @@ mod reconcile;
 mod refusal;
 mod state;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -273,14 +272,11 @@ impl Member {
     }
 
     /// The topics of `partitions` by id.
-    fn by_id<'a>(
-        &'a self,
-        partitions: impl Iterator<Item = &'a TopicPartition>,
-    ) -> LiteMap<Uuid, BTreeSet<i32>> {
-        let mut topics: LiteMap<Uuid, BTreeSet<i32>> = LiteMap::new();
+    fn by_id<'a>(&'a self, partitions: impl Iterator<Item = &'a TopicPartition>) -> LiteMap<Uuid, Vec<i32>> {
+        let mut topics: LiteMap<Uuid, Vec<i32>> = LiteMap::new();
         for TopicPartition { topic, partition } in partitions {
             if let Some(id) = self.ids.get(topic) {
-                topics.entry(*id).or_default().insert(*partition);
+                topics.entry(*id).or_default().push(*partition);
             }
         }
         topics

@@ -1,6 +1,5 @@
 //! From what is owned to what the coordinator wants: give up first, then take.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,11 +8,11 @@ use kavka_wire::messages::consumer_group_heartbeat::Assignment;
 
 use super::Member;
 use super::state::{IdPartition, Revocation, State, Target};
-use crate::TopicMap;
 use crate::api::{Config, Epoch, Event, TopicPartition};
 use crate::group::Outbox;
 use crate::membership::Step;
 use crate::planted::planted;
+use crate::{SortedSet, TopicMap};
 
 impl Member {
     /// Takes over what an answer assigns. `since` is when its request was sent: the coordinator's time for the revocation runs from
@@ -24,7 +23,7 @@ impl Member {
             let id = topic.topic_id;
             topic.partitions.iter().map(move |partition| (id, *partition))
         });
-        let partitions: BTreeSet<IdPartition> = of_topic.filter(valid).collect();
+        let partitions: SortedSet<IdPartition> = of_topic.filter(valid).collect();
         if self.target.since.is_some() && partitions == self.target.partitions {
             return;
         }
@@ -53,7 +52,7 @@ impl Member {
             let id = self.ids.get(&partition.topic);
             id.is_some_and(|id| self.target.partitions.contains(&(*id, partition.partition)))
         };
-        let gone: BTreeSet<_> = self.owned.keys().filter(|partition| !wanted(partition)).cloned().collect();
+        let gone: SortedSet<_> = self.owned.keys().filter(|partition| !wanted(partition)).cloned().collect();
         if gone.is_empty() || planted!(TakesBeforeGivingUp) {
             return self.take(out);
         }
@@ -117,12 +116,15 @@ impl Member {
         if !matches!(self.state, State::Member { .. }) || self.leave.is_some() {
             return;
         }
-        let ids: BTreeSet<Uuid> = self.target.partitions.iter().map(|(id, _)| *id).collect();
-        let ids: BTreeSet<Uuid> = ids.into_iter().filter(|id| self.name_of(*id).is_none()).collect();
+        let mut ids: Vec<Uuid> = self.target.partitions.iter().map(|(id, _)| *id).collect();
+        ids.dedup();
+        ids.retain(|id| self.name_of(*id).is_none());
         if ids.is_empty() {
             self.asking.succeeded();
             self.target.ask_at = None;
-        } else if self.target.ask_at.is_none_or(|at| at <= now) || !ids.is_subset(&self.target.unresolved) {
+        } else if self.target.ask_at.is_none_or(|at| at <= now)
+            || !ids.iter().all(|id| self.target.unresolved.binary_search(id).is_ok())
+        {
             self.target.ask_at = Some(now + self.asking.failed()).filter(|_| !planted!(AsksOnce));
             out.event(Event::WantTopicIds { ids: ids.clone() });
         }
@@ -143,7 +145,7 @@ impl Member {
     pub(crate) fn give_away(
         &mut self,
         now: Instant,
-        committing: impl Fn(&BTreeSet<TopicPartition>) -> bool,
+        committing: impl Fn(&SortedSet<TopicPartition>) -> bool,
         config: &Config,
         out: &mut Outbox,
     ) {
@@ -155,8 +157,8 @@ impl Member {
             return;
         }
         self.owned.retain(|partition, _| !partitions.contains(partition));
-        let left: BTreeSet<&Arc<str>> = self.owned.keys().map(|partition| &partition.topic).collect();
-        self.ids.retain(|topic, _| left.contains(topic));
+        let owned = &self.owned;
+        self.ids.retain(|topic, _| owned.get_by(|partition| partition.topic.cmp(topic)).is_some());
         self.state = State::Member { revoking: None };
         (self.ack, self.unsettled) = (true, true);
         self.reconcile(now, config, out);

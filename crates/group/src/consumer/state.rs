@@ -1,9 +1,9 @@
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use kavka_wire::{ByteString, Uuid};
 
+use crate::SortedSet;
 use crate::Subscription;
 use crate::api::{Epoch, Token, TopicPartition};
 use crate::coordinator::Term;
@@ -38,7 +38,7 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Revocation {
     pub(super) epoch: Epoch,
-    pub(super) partitions: BTreeSet<TopicPartition>,
+    pub(super) partitions: SortedSet<TopicPartition>,
     pub(super) deadline: Instant,
     pub(super) released: bool,
 }
@@ -108,10 +108,10 @@ impl Name {
 /// An assignment that an answer brought, and since when the coordinator waits for it at the latest.
 #[derive(Debug, Default)]
 pub(super) struct Target {
-    pub(super) partitions: BTreeSet<IdPartition>,
+    pub(super) partitions: SortedSet<IdPartition>,
     pub(super) since: Option<Instant>,
-    /// Its partitions whose topics are not known by name yet.
-    pub(super) unresolved: BTreeSet<Uuid>,
+    /// The topics in it that are not known by name yet, in order.
+    pub(super) unresolved: Vec<Uuid>,
     /// When to ask for them again.
     pub(super) ask_at: Option<Instant>,
 }

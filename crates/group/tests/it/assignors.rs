@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kavka_group::assignor::{Assignor, GroupSubscription, MemberSubscription, Range, RoundRobin};
-use kavka_group::{TopicInfo, TopicMap};
+use kavka_group::{SortedSet, TopicInfo, TopicMap};
 use proptest::prelude::*;
 
 use crate::rig::{map, topics};
@@ -84,7 +84,7 @@ fn in_rack(rack: &str, names: &[&str]) -> MemberSubscription {
 fn racked(of: &[(&str, &[&str])]) -> TopicMap {
     let mut metadata = TopicMap::new();
     for (topic, racks) in of {
-        let racks: Vec<BTreeSet<Arc<str>>> =
+        let racks: Vec<SortedSet<Arc<str>>> =
             racks.iter().map(|list| list.split('+').map(Arc::from).collect()).collect();
         metadata.insert(*topic, TopicInfo { partitions: racks.len() as i32, racks, ..TopicInfo::default() });
     }
@@ -135,7 +135,7 @@ fn any_group() -> impl Strategy<Value = (GroupSubscription, TopicMap)> {
         }
         let mut metadata = TopicMap::new();
         for (index, partitions) in counts.into_iter().enumerate() {
-            let racks: Vec<BTreeSet<Arc<str>>> = partitions
+            let racks: Vec<SortedSet<Arc<str>>> = partitions
                 .iter()
                 .map(|racks| racks.iter().map(|r| Arc::from(format!("r{r}"))).collect())
                 .collect();

@@ -1,12 +1,12 @@
 //! `sticky` and `cooperative-sticky` round after round: what must be so whatever happens to a group.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kavka_group::assignor::{
     Assignment, Assignor, CooperativeSticky, GroupSubscription, MemberSubscription, Sticky,
 };
-use kavka_group::{TopicInfo, TopicMap, TopicPartition};
+use kavka_group::{SortedSet, TopicInfo, TopicMap, TopicPartition};
 use proptest::prelude::*;
 
 /// A group of which all members, or each by itself, want some of the topics.
@@ -54,9 +54,9 @@ impl Group {
     fn join(&mut self, rounds: &Rounds, wish: u8) {
         let wish = if rounds.uniform { rounds.wishes[0] } else { wish };
         let topics = (0..rounds.topics.len()).filter(|index| wish >> index & 1 == 1);
-        let topics: BTreeSet<Arc<str>> = topics.map(|index| format!("t{index}").into()).collect();
+        let topics: SortedSet<Arc<str>> = topics.map(|index| format!("t{index}").into()).collect();
         // Nobody wants nothing, or a group could not be uniform.
-        let topics = if topics.is_empty() { BTreeSet::from(["t0".into()]) } else { topics };
+        let topics = if topics.is_empty() { SortedSet::from(["t0".into()]) } else { topics };
         self.born += 1;
         let member = MemberSubscription { topics: topics.into(), ..Default::default() };
         self.group.members.insert(format!("m{}", self.born).into(), member);
@@ -67,7 +67,7 @@ impl Group {
         self.generation += 1;
         let assignment = assignment.by_member();
         for (id, member) in &mut self.group.members {
-            let owned: BTreeSet<TopicPartition> = assignment[id].iter().cloned().collect();
+            let owned: SortedSet<TopicPartition> = assignment[id].iter().cloned().collect();
             member.user_data = assignor.user_data(&owned, Some(self.generation));
             member.owned = owned.into_iter().collect();
             member.generation = Some(self.generation);

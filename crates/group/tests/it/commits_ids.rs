@@ -69,7 +69,7 @@ fn fetched(rig: &mut Rig, fetch: u64) -> Option<Fetched> {
         Event::OffsetsFetched { id, results } if id.0 == fetch => Some(results),
         _ => None,
     })?;
-    Some(found.into_values().map(|result| result.map(|value| value.map(|value| value.offset))).collect())
+    Some(found.into_iter().map(|(_, result)| result.map(|value| value.map(|value| value.offset))).collect())
 }
 
 fn failed_commit(rig: &mut Rig, commit: u64) -> GroupError {

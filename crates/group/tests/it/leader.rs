@@ -1,6 +1,6 @@
 //! What the leader of a generation does.
 
-use std::collections::BTreeSet;
+use kavka_group::SortedSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -160,7 +160,7 @@ fn a_change_during_the_rebalance_is_seen_after_it() {
 }
 
 fn racked(rack: &str) -> Arc<TopicMap> {
-    let racks = |rack: &str| vec![BTreeSet::from([Arc::from(rack)]), BTreeSet::from([Arc::from("r0")])];
+    let racks = |rack: &str| vec![SortedSet::from([Arc::from(rack)]), SortedSet::from([Arc::from("r0")])];
     let mut metadata = TopicMap::new();
     metadata.insert("t", TopicInfo { partitions: 2, racks: racks(rack), ..TopicInfo::default() });
     metadata.insert("u", TopicInfo { partitions: 1, ..TopicInfo::default() });

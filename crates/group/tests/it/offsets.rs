@@ -48,7 +48,7 @@ fn fetched(rig: &mut Rig, id: u64) -> Option<Results> {
     let at = (rig.events.iter())
         .position(|event| matches!(event, Event::OffsetsFetched { id: FetchId(n), .. } if *n == id))?;
     match rig.events.remove(at) {
-        Event::OffsetsFetched { results, .. } => Some(results),
+        Event::OffsetsFetched { results, .. } => Some(results.into_iter().collect()),
         _ => None,
     }
 }

@@ -1,13 +1,14 @@
 //! A group, its shell and its coordinator in one hand.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kavka_group::{
     CallError, CallLane, CallTo, CommitId, Config, Epoch, Event, FetchId, Group, GroupError, GroupProtocol,
-    GroupReply, GroupRequest, Input, OffsetAndMetadata, Output, Token, TopicInfo, TopicMap, TopicPartition,
+    GroupReply, GroupRequest, Input, OffsetAndMetadata, Output, SortedSet, Token, TopicInfo, TopicMap,
+    TopicPartition,
 };
 use kavka_wire::ErrorCode;
 use kavka_wire::codec::{Message, Writer};
@@ -42,7 +43,7 @@ pub(crate) fn parts(topic: &str, partitions: &[i32]) -> Vec<TopicPartition> {
     partitions.iter().map(|partition| tp(topic, *partition)).collect()
 }
 
-pub(crate) fn topics(names: &[&str]) -> BTreeSet<Arc<str>> {
+pub(crate) fn topics(names: &[&str]) -> SortedSet<Arc<str>> {
     names.iter().map(|name| Arc::from(*name)).collect()
 }
 

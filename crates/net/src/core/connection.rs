@@ -249,6 +249,7 @@ impl<T: Token> Connection<T> {
     }
 
     /// What the next answer should be to.
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn expected(&self) -> Option<(ApiKey, i32)> {
         self.in_flight.front().map(|(meta, _)| (meta.api, meta.correlation_id))
     }

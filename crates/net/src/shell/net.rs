@@ -171,7 +171,10 @@ impl Net {
         options: CallOptions,
     ) -> Result<R::Response> {
         let versions = options.min_version..=options.max_version;
-        self.0.route.call(&to, lane, request, versions, clock::after(options.timeout)).await
+        let deadline = clock::after(options.timeout);
+        let (connection, bytes, version) =
+            self.0.route.exchange(&to, lane, request, versions, deadline).await?;
+        connection.read::<R>(bytes, version)
     }
 
     /// The negotiated connection of this lane, opened if need be.

@@ -4,7 +4,6 @@ use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kavka_wire::codec::Request;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout_at;
 
@@ -76,20 +75,9 @@ impl Route {
         }
     }
 
-    /// A whole call: a request that was not sent when its connection ended is sent on a new one.
-    pub(crate) async fn call<R: Request>(
-        &self,
-        to: &To,
-        lane: Lane,
-        request: &R,
-        versions: RangeInclusive<i16>,
-        deadline: Instant,
-    ) -> Result<R::Response> {
-        let (connection, bytes, version) = self.exchange(to, lane, request, versions, deadline).await?;
-        connection.read::<R>(bytes, version)
-    }
-
-    async fn exchange(
+    /// Sends a request and gives the frame of its answer, in which version it is, and the connection that it came from. A request that
+    /// was not sent when its connection ended is sent on a new one.
+    pub(crate) async fn exchange(
         &self,
         to: &To,
         lane: Lane,

@@ -200,15 +200,3 @@ impl fmt::Debug for Decompressor {
         f.write_str("Decompressor")
     }
 }
-
-/// Body of the fuzz targets for one codec each: no input may panic or exceed the limit.
-#[doc(hidden)]
-pub fn fuzz_decompress(codec: Codec, data: &[u8]) {
-    const LIMIT: usize = 1 << 20;
-    let mut output = Vec::new();
-    let _ = Decompressor::new().decompress(codec, data, &mut output, LIMIT);
-    assert!(output.len() <= LIMIT, "{codec}: {} bytes", output.len());
-    output.clear();
-    let _ = Decompressor::new().decompress_legacy(codec, data, &mut output, LIMIT);
-    assert!(output.len() <= LIMIT, "{codec}: {} bytes", output.len());
-}

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::fuzz;
 
 fn samples() -> Vec<Vec<u8>> {
     let text: Vec<u8> =
@@ -131,7 +132,7 @@ fn the_corpus_of_each_codec_is_read_without_a_panic() {
         let inputs = std::fs::read_dir(&corpus).unwrap();
         assert!(
             inputs
-                .map(|entry| fuzz_decompress(*codec, &std::fs::read(entry.unwrap().path()).unwrap()))
+                .map(|entry| fuzz::decompress(*codec, &std::fs::read(entry.unwrap().path()).unwrap()))
                 .count()
                 > 0
         );
@@ -149,9 +150,9 @@ proptest! {
         let codec = Codec::ALL[codec];
         let mut packed = Vec::new();
         Compressor::new().compress(codec, None, &content, &mut packed).unwrap();
-        fuzz_decompress(codec, &packed[..cut.index(packed.len())]);
+        fuzz::decompress(codec, &packed[..cut.index(packed.len())]);
         let at = at.index(packed.len());
         packed[at] ^= flip;
-        fuzz_decompress(codec, &packed);
+        fuzz::decompress(codec, &packed);
     }
 }

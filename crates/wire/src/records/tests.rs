@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::compress::{Codec, Compressor, Decompressor};
+use crate::fuzz;
 
 type Fields = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(Vec<u8>, Option<Vec<u8>>)>);
 
@@ -277,7 +278,7 @@ fn a_damaged_old_message_is_an_error() {
 
 #[test]
 fn the_corpus_of_batches_and_sets_is_read_without_a_panic() {
-    for (folder, body) in [("record_batches", fuzz_batches as fn(&[u8])), ("legacy_sets", fuzz_legacy)] {
+    for (folder, body) in [("record_batches", fuzz::batches as fn(&[u8])), ("legacy_sets", fuzz::legacy)] {
         let corpus = format!("{}/../../fuzz/corpus/{folder}", env!("CARGO_MANIFEST_DIR"));
         let inputs = std::fs::read_dir(&corpus).unwrap();
         assert!(inputs.map(|entry| body(&std::fs::read(entry.unwrap().path()).unwrap())).count() > 0);
@@ -324,7 +325,7 @@ proptest! {
         prop_assert!(Batches::new(bytes.slice(..at)).next().is_none());
         let mut damaged = bytes.to_vec();
         damaged[at] ^= flip;
-        fuzz_batches(&damaged);
-        fuzz_legacy(&damaged);
+        fuzz::batches(&damaged);
+        fuzz::legacy(&damaged);
     }
 }

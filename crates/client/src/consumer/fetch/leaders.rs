@@ -1,9 +1,9 @@
 //! Who leads and who serves each partition.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kavka_group::SortedSet;
 use kavka_net::Cluster;
 use kavka_wire::{ErrorClass, ErrorCode};
 
@@ -165,7 +165,7 @@ impl Fetcher {
     }
 }
 
-fn set_member(set: &mut BTreeSet<Slot>, slot: Slot, member: bool) {
+fn set_member(set: &mut SortedSet<Slot>, slot: Slot, member: bool) {
     if member {
         set.insert(slot);
     } else {

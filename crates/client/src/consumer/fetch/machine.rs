@@ -1,9 +1,10 @@
 //! The machine itself: inputs, positions, and who serves whom.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kavka_group::SortedSet;
 use kavka_net::Cluster;
 use kavka_wire::ByteString;
 use kavka_wire::messages::FetchRequest;
@@ -54,9 +55,9 @@ pub(crate) struct Fetcher {
     pub(super) cluster: Option<Arc<Cluster>>,
     pub(super) calls: LiteMap<Token, Pending>,
     /// Partitions in `Lookup` or `Validating`.
-    pub(super) wanting: BTreeSet<Slot>,
+    pub(super) wanting: SortedSet<Slot>,
     /// Partitions without a broker to fetch from.
-    pub(super) homeless: BTreeSet<Slot>,
+    pub(super) homeless: SortedSet<Slot>,
     /// Partitions that stopped for want of an offset, not reported yet.
     unplaced: Vec<Slot>,
     /// When the first preference for a follower ends.
@@ -93,8 +94,8 @@ impl Fetcher {
             brokers: LiteMap::new(),
             cluster: None,
             calls: LiteMap::new(),
-            wanting: BTreeSet::new(),
-            homeless: BTreeSet::new(),
+            wanting: SortedSet::new(),
+            homeless: SortedSet::new(),
             unplaced: Vec::new(),
             preference_ends: None,
             metadata_wanted: false,
@@ -316,7 +317,7 @@ impl Fetcher {
             .filter_map(|&slot| self.cursors.get(slot as usize)?.as_ref())
             .filter(|cursor| cursor.phase == Phase::Stopped)
             .collect();
-        affected.sort_by_key(|cursor| (cursor.key, cursor.slot));
+        affected.sort_unstable_by_key(|cursor| (cursor.key, cursor.slot));
         affected.dedup_by_key(|cursor| cursor.slot);
         if affected.is_empty() {
             return;

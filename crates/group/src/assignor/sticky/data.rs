@@ -1,11 +1,10 @@
 //! What members of sticky groups tell the leader in the user data of their subscriptions.
 
-use std::collections::BTreeSet;
-
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::TopicPartition;
 use crate::assignor::MemberSubscription;
+use crate::subscription::by_topic;
+use crate::{SortedSet, TopicPartition};
 
 /// Java's `DEFAULT_GENERATION`: older than any.
 pub(super) const NO_GENERATION: i32 = -1;
@@ -46,14 +45,8 @@ pub(super) fn of_cooperative(member: &MemberSubscription) -> Claim<'_> {
 }
 
 /// The user data of `sticky`, version 1.
-pub(super) fn for_sticky(owned: &BTreeSet<TopicPartition>, generation: i32) -> Bytes {
-    let mut topics: Vec<(&str, Vec<i32>)> = Vec::new();
-    for TopicPartition { topic, partition } in owned {
-        match topics.last_mut() {
-            Some((last, partitions)) if *last == &**topic => partitions.push(*partition),
-            _ => topics.push((topic, vec![*partition])),
-        }
-    }
+pub(super) fn for_sticky(owned: &SortedSet<TopicPartition>, generation: i32) -> Bytes {
+    let topics = by_topic(owned);
     let mut data = BytesMut::with_capacity(8 + owned.len() * 4 + topics.len() * 32);
     data.put_i32(topics.len() as i32);
     for (topic, partitions) in topics {

@@ -28,7 +28,7 @@ pub(super) fn share(input: &Input<'_>, racks: Option<&Racks>, holders: &Holders)
         input.wants(member).iter().for_each(|&topic| takers[topic as usize].push(member));
     }
     let mut order: Vec<usize> = (0..takers.len()).collect();
-    order.sort_by_key(|&topic| takers[topic].len());
+    order.sort_unstable_by_key(|&topic| (takers[topic].len(), topic));
     let mut general = General {
         input,
         owners: vec![NOBODY; input.partitions()],

@@ -1,13 +1,12 @@
 //! What an assignor is given, with members, topics and partitions as numbers.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::data::{Claim, NO_GENERATION, Partitions, ids};
 use crate::assignor::assignment::starts;
 use crate::assignor::{Assignment, GroupSubscription, MemberSubscription, java_order};
-use crate::{TopicMap, TopicPartition};
+use crate::{SortedSet, TopicMap, TopicPartition};
 
 pub(super) use crate::assignor::NOBODY;
 
@@ -38,8 +37,8 @@ impl<'a> Input<'a> {
         claim: fn(&MemberSubscription) -> Claim<'_>,
     ) -> Self {
         let mut members: Vec<_> = group.members.iter().collect();
-        members.sort_by(|(a, _), (b, _)| java_order::compare(a, b));
-        let mut sets: Vec<&Arc<BTreeSet<Arc<str>>>> = Vec::new();
+        members.sort_unstable_by(|(a, _), (b, _)| java_order::compare(a, b));
+        let mut sets: Vec<&Arc<SortedSet<Arc<str>>>> = Vec::new();
         let mut wants_of = Vec::with_capacity(members.len());
         for (_, member) in &members {
             if sets.last().is_none_or(|last| !same_topics(last, &member.topics)) {
@@ -47,7 +46,7 @@ impl<'a> Input<'a> {
             }
             wants_of.push(sets.len() as u32 - 1);
         }
-        let names: BTreeSet<&Arc<str>> = sets.iter().flat_map(|set| set.iter()).collect();
+        let names: SortedSet<&Arc<str>> = sets.iter().flat_map(|set| set.iter()).collect();
         let names: Vec<_> = names.into_iter().filter(|topic| topics.partitions(topic) > 0).collect();
         let start = starts(names.iter().map(|topic| topics.partitions(topic)));
         let index = |topic: &Arc<str>| names.binary_search(&topic).ok().map(|index| index as u32);
@@ -220,6 +219,6 @@ impl Holders {
     }
 }
 
-fn same_topics(a: &Arc<BTreeSet<Arc<str>>>, b: &Arc<BTreeSet<Arc<str>>>) -> bool {
+fn same_topics(a: &Arc<SortedSet<Arc<str>>>, b: &Arc<SortedSet<Arc<str>>>) -> bool {
     Arc::ptr_eq(a, b) || a.len() == b.len() && a.iter().zip(&**b).all(|(a, b)| Arc::ptr_eq(a, b) || a == b)
 }

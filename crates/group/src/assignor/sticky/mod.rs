@@ -7,12 +7,10 @@ mod moves;
 mod racks;
 mod uniform;
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 
 use super::{Assignment, Assignor, GroupSubscription, MemberSubscription, RebalanceProtocol};
-use crate::{TopicMap, TopicPartition};
+use crate::{SortedSet, TopicMap, TopicPartition};
 use data::{Claim, NO_GENERATION};
 use input::{Holders, Input, NOBODY};
 use racks::Racks;
@@ -32,7 +30,7 @@ impl Assignor for Sticky {
         "sticky"
     }
 
-    fn user_data(&self, owned: &BTreeSet<TopicPartition>, generation: Option<i32>) -> Option<Bytes> {
+    fn user_data(&self, owned: &SortedSet<TopicPartition>, generation: Option<i32>) -> Option<Bytes> {
         Some(data::for_sticky(owned, generation?))
     }
 
@@ -51,7 +49,7 @@ impl Assignor for CooperativeSticky {
         RebalanceProtocol::Cooperative
     }
 
-    fn user_data(&self, _: &BTreeSet<TopicPartition>, generation: Option<i32>) -> Option<Bytes> {
+    fn user_data(&self, _: &SortedSet<TopicPartition>, generation: Option<i32>) -> Option<Bytes> {
         Some(data::for_cooperative(generation.unwrap_or(NO_GENERATION)))
     }
 

@@ -9,7 +9,7 @@ type Pair = (u32, u32);
 #[derive(Default)]
 pub(super) struct Moves {
     /// Where each moved partition came from at first, and where it is.
-    by_partition: BTreeMap<usize, Pair>,
+    by_partition: Vec<Option<Pair>>,
     by_pair: BTreeMap<(usize, Pair), Table>,
 }
 
@@ -31,14 +31,18 @@ impl Moved {
 impl Moves {
     /// The partition to move instead: one that came the opposite way, if there is such.
     pub(super) fn instead(&self, moved: Moved, from: u32, to: u32) -> Moved {
-        let from = self.by_partition.get(&moved.partition).map_or(from, |&(origin, _)| origin);
+        let from =
+            self.by_partition.get(moved.partition).copied().flatten().map_or(from, |(origin, _)| origin);
         let back = self.by_pair.get(&(moved.topic, (to, from))).and_then(|table| table.iter().next());
         Moved { partition: back.unwrap_or(moved.partition), ..moved }
     }
 
     /// Notes a move.
     pub(super) fn add(&mut self, moved: Moved, from: u32, to: u32) {
-        let origin = match self.by_partition.remove(&moved.partition) {
+        if self.by_partition.len() <= moved.partition {
+            self.by_partition.resize(moved.partition + 1, None);
+        }
+        let origin = match self.by_partition[moved.partition].take() {
             None => from,
             Some(pair) => {
                 let key = (moved.topic, pair);
@@ -54,7 +58,7 @@ impl Moves {
                 pair.0
             }
         };
-        self.by_partition.insert(moved.partition, (origin, to));
+        self.by_partition[moved.partition] = Some((origin, to));
         self.by_pair.entry((moved.topic, (origin, to))).or_default().insert(moved.hash(), moved.partition);
     }
 }

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use litemap::LiteMap;
 
 use super::input::Input;
 use crate::TopicMap;
@@ -18,7 +18,7 @@ pub(super) struct Racks {
 impl Racks {
     /// `None` when racks do not matter: no member's rack has replicas, or each partition is in all racks.
     pub(super) fn new(input: &Input<'_>, topics: &TopicMap) -> Option<Racks> {
-        let mut numbers: BTreeMap<&str, u32> = BTreeMap::new();
+        let mut numbers: LiteMap<&str, u32> = LiteMap::new();
         let mut members = Vec::new();
         let mut of_member = Vec::with_capacity(input.members.len());
         for member in &input.members {

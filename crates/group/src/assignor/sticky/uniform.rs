@@ -42,7 +42,7 @@ pub(super) fn share(input: &Input<'_>, racks: Option<&Racks>, holders: &Holders)
     shares.content.make_contiguous().sort_unstable();
     if let Some(racks) = racks {
         let mut open: Vec<usize> = (0..partitions).filter(|&partition| owners[partition] == NOBODY).collect();
-        open.sort_by_key(|&partition| racks.members_near(partition));
+        open.sort_unstable_by_key(|&partition| (racks.members_near(partition), partition));
         shares.deal_by_rack(racks, &mut open, &mut owners);
         shares.deal(open.into_iter(), |partition, member| owners[partition] = member);
     } else if holders.is_empty() {

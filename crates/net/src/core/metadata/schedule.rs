@@ -8,7 +8,7 @@
 //! ```
 
 use litemap::LiteMap;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -284,10 +284,11 @@ impl<W> Metadata<W> {
         let mut next = (*self.cluster).clone();
         merge::apply(&mut next, answer)?;
         let whole = self.track_all > 0;
-        let told: BTreeSet<&str> = answer.topics.iter().filter_map(|topic| topic.name.as_deref()).collect();
+        let mut told: Vec<&str> = answer.topics.iter().filter_map(|topic| topic.name.as_deref()).collect();
+        told.sort_unstable();
         let mut forgotten = Vec::new();
         for (name, topic) in &next.topics {
-            let gone = whole && !told.contains(&**name);
+            let gone = whole && told.binary_search(&&**name).is_err();
             if !self.tracked.contains_key(name) && (gone || !whole) {
                 forgotten.push((name.clone(), None));
             } else if gone && topic.error != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION {
