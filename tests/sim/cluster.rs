@@ -1,9 +1,9 @@
 //! What the brokers keep: topics, records and committed offsets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kavka_group::{TopicInfo, TopicMap};
+use kavka_group::{SortedSet, TopicInfo, TopicMap};
 use kavka_wire::Uuid;
 
 pub(crate) const RACKS: [&str; 3] = ["r0", "r1", "r2"];
@@ -78,7 +78,7 @@ impl Cluster {
     }
 
     /// Where the replicas of a topic's partitions are: each in two of three racks.
-    fn racks_of(&self, topic: &Topic) -> Vec<BTreeSet<Arc<str>>> {
+    fn racks_of(&self, topic: &Topic) -> Vec<SortedSet<Arc<str>>> {
         let rack = |number: usize| Arc::from(RACKS[number % RACKS.len()]);
         let replicas = |p: i32| [0, 1].map(|replica| rack(p as usize + replica + topic.moved)).into();
         (0..topic.partitions).filter(|_| self.racks).map(replicas).collect()
