@@ -52,9 +52,10 @@ pub(crate) struct Proc {
     pub(crate) slot: usize,
     /// It takes part by the consumer protocol.
     pub(crate) modern: bool,
-    /// A group that became one of the other protocol does not know what this process has, until that hears of it.
-    pub(crate) forgotten: bool,
-    /// A change of the protocol, or of it and another one at once, makes it lose what it has although nothing goes wrong.
+    /// A group that became one of the other protocol in this generation does not know what this process has, until that hears of a
+    /// later one.
+    pub(crate) forgotten: Option<i32>,
+    /// A change of the protocol makes it lose what it has although nothing goes wrong.
     pub(crate) pardoned: bool,
     pub(crate) group: Group,
     /// Ended: left, failed or crashed.
@@ -159,7 +160,7 @@ impl World {
         self.procs.push(Proc {
             slot,
             modern,
-            forgotten: false,
+            forgotten: None,
             pardoned: false,
             group,
             gone: false,
@@ -453,7 +454,9 @@ impl World {
                 if std::mem::take(&mut self.procs[pid].pardoned) {
                     self.procs[pid].commits.values_mut().for_each(|open| open.pardoned = true);
                 }
-                self.procs[pid].forgotten = false;
+                let proc = &mut self.procs[pid];
+                let generation = proc.identity.as_ref().map(|(.., generation)| *generation);
+                proc.forgotten = proc.forgotten.filter(|old| generation.is_none_or(|now| now <= *old));
                 self.procs[pid].assigned = Some(all.into_iter().collect());
                 for at in added {
                     let proc = &self.procs[pid];
@@ -491,7 +494,7 @@ impl World {
                 }
                 let proc = &mut self.procs[pid];
                 proc.draining.clear();
-                proc.forgotten = false;
+                proc.forgotten = None;
                 (proc.revocation, proc.identity) = (None, None);
                 (proc.out, proc.anew_at) = (true, self.now);
             }

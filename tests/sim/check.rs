@@ -154,11 +154,6 @@ impl World {
                 let fine = self.slots[self.procs[pid].slot].instance.is_some()
                     && error.code.is_some_and(|code| known.contains(&code))
                     && !self.strict;
-                // What Kafka says to one that would join a classic group in its first rebalance.
-                let fine = fine
-                    || self.plan.kind == Kind::Mixed
-                        && self.procs[pid].modern
-                        && error.code == Some(ErrorCode::UNKNOWN_SERVER_ERROR);
                 (!fine).then(|| ("fatal", format!("it cannot go on: {error}")))
             }
             Event::Left if !self.procs[pid].leaving => Some(("left", "it left unasked".to_string())),
@@ -216,7 +211,7 @@ impl World {
         let known = |topic: &str| if proc.modern { proc.view.id(topic) } else { self.cluster.id(topic) };
         let given = |at: &TopicPartition| known(&at.topic);
         for other in 0..self.procs.len() {
-            if other == pid || self.procs[other].gone || self.procs[other].forgotten {
+            if other == pid || self.procs[other].gone || self.procs[other].forgotten.is_some() {
                 continue;
             }
             // In the consumer protocol a topic that was made anew is another one.
@@ -339,7 +334,7 @@ impl World {
         if let Some(committed) = committed.filter(|committed| *committed > offset)
             && !stray
             && same
-            && !self.procs[pid].forgotten
+            && self.procs[pid].forgotten.is_none()
             && self.foreign(pid, at, key)
         {
             self.check.violate("committed went back", || {
@@ -364,7 +359,8 @@ impl World {
     /// Records are given to an application.
     pub(crate) fn handed(&mut self, pid: usize, at: &TopicPartition, key: Key, position: i64, records: i64) {
         let strict = self.strict;
-        let pardoned = self.procs.iter().any(|proc| (proc.pardoned || proc.forgotten) && !proc.gone);
+        let pardoned =
+            self.procs.iter().any(|proc| (proc.pardoned || proc.forgotten.is_some()) && !proc.gone);
         let Some(log) = self.cluster.logs.get_mut(&key) else { return };
         if position > log.handled {
             let handled = log.handled;

@@ -87,7 +87,7 @@ impl World {
         self.trace.note(self.now, 20, [generation as u64, 0], || {
             format!("the group becomes one of the consumer protocol in generation {generation}")
         });
-        self.excuse();
+        self.excuse(generation);
         Ok(())
     }
 
@@ -115,7 +115,7 @@ impl World {
 
     /// A classic group that was about to rebalance takes nothing along of what its members still have: others may get it before they
     /// hear of that.
-    fn excuse(&mut self) {
+    fn excuse(&mut self, generation: i32) {
         for pid in 0..self.procs.len() {
             let proc = &self.procs[pid];
             let Some((id, ..)) = proc.identity.as_ref().filter(|_| !proc.gone && !proc.modern) else {
@@ -130,7 +130,9 @@ impl World {
                 proc.draining.iter().map(|(at, (id, _))| id.map(|id| (id, at.partition))),
             );
             let keys: BTreeSet<Option<Key>> = keys.collect();
-            self.procs[pid].forgotten |= keys.into_iter().any(|key| !has(key));
+            if keys.into_iter().any(|key| !has(key)) {
+                self.procs[pid].forgotten = Some(generation);
+            }
         }
     }
 }

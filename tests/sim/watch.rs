@@ -258,8 +258,6 @@ impl World {
             && join.error_code == ErrorCode::NONE
             && call.sent >= proc.anew_at
         {
-            // Two changes of a group of the consumer protocol at once look like a generation that it was not in.
-            proc.pardoned |= join.leader.is_empty() && join.generation_id > identity.2 + 1;
             identity.2 = join.generation_id;
         }
         let of_generation = matches!(call.what, "Heartbeat" | "SyncGroup");

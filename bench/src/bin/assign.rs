@@ -5,13 +5,13 @@
 //! strings and sets, as if their subscriptions had been put together by hand. Times are CPU time of the thread that assigns, the best
 //! of the rounds; the JVM is warm by then, and what its other threads collect does not count.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use kavka_bench::counting;
 use kavka_group::assignor::{Assignor, CooperativeSticky, GroupSubscription, MemberSubscription, Sticky};
-use kavka_group::{TopicInfo, TopicMap, TopicPartition};
+use kavka_group::{SortedSet, TopicInfo, TopicMap, TopicPartition};
 
 #[global_allocator]
 static ALLOCATOR: counting::Counting = counting::Counting;
@@ -89,7 +89,8 @@ fn measure(assignor: &dyn Assignor, shape: &Shape, results: &mut Results) {
     }
     for _ in 0..shape.rounds {
         let mut group = GroupSubscription::default();
-        let wanted = || Arc::new(names.iter().map(|name| Arc::from(&**name)).collect::<BTreeSet<Arc<str>>>());
+        let wanted =
+            || Arc::new(names.iter().map(|name| Arc::from(&**name)).collect::<SortedSet<Arc<str>>>());
         let shared = wanted();
         for member in 0..shape.members {
             // As a leader reads subscriptions: what they have in common is kept once.
@@ -99,7 +100,7 @@ fn measure(assignor: &dyn Assignor, shape: &Shape, results: &mut Results) {
         }
         let shares = timed(assignor, &group, &topics, "first", results);
         for (id, member) in &mut group.members {
-            let owned: BTreeSet<TopicPartition> = shares[id].iter().cloned().collect();
+            let owned: SortedSet<TopicPartition> = shares[id].iter().cloned().collect();
             member.user_data = assignor.user_data(&owned, Some(1));
             member.owned = owned.into_iter().collect();
             member.generation = Some(1);

@@ -347,8 +347,8 @@ pub enum Event {
         /// Which ones.
         topics: SortedSet<Arc<str>>,
     },
-    /// The coordinator refused a heartbeat for something that an administrator can change, such as a topic that this principal may
-    /// not see. The member stays, and asks again after a while.
+    /// The coordinator refused a heartbeat for something that may pass: an administrator can let this principal see a topic, and a
+    /// broker can fail at one heartbeat and not at the next. The member stays, and asks again after a while.
     Refused(GroupError),
     /// The member has left, as it was told to.
     Left,

@@ -134,6 +134,7 @@ impl Member {
             ErrorCode::REBALANCE_IN_PROGRESS => {
                 coordinator.works();
                 self.heart.alive(beat.sent, config);
+                self.awaited.get_or_insert(beat.sent);
                 self.rebalancing(now, config, out)
             }
             ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE => {

@@ -23,7 +23,14 @@ const PROTOCOL_TYPE: &str = "consumer";
 const JOIN_SLACK: Duration = Duration::from_secs(5);
 
 impl Member {
-    pub(super) fn send_join(&mut self, to: &CallTo, term: Term, config: &Config, out: &mut Outbox) {
+    pub(super) fn send_join(
+        &mut self,
+        now: Instant,
+        to: &CallTo,
+        term: Term,
+        config: &Config,
+        out: &mut Outbox,
+    ) {
         let owned: SortedSet<TopicPartition> = self.owned.keys().cloned().collect();
         let rack = config.rack.as_deref();
         let protocols = config.assignors.iter().map(|assignor| JoinGroupRequestProtocol {
@@ -49,6 +56,7 @@ impl Member {
             ..Default::default()
         };
         self.joined = self.subscription.clone();
+        self.awaited.get_or_insert(now);
         let timeout = config.request_timeout.max(config.rebalance_timeout + JOIN_SLACK);
         let lane = if planted!(JoinsOnHeartbeatLane) { CallLane::Group } else { CallLane::Join };
         let token = out.call(to.clone(), lane, GroupRequest::JoinGroup(request), i16::MAX, timeout);
@@ -106,7 +114,9 @@ impl Member {
             return Step::Fatal(GroupError::new(GroupErrorKind::Protocol, what));
         }
         self.member_id = ByteString::from(&*response.member_id);
-        self.missed_generations(response.generation_id, out);
+        if !self.was_in_all_epochs(now, &response, config) {
+            self.missed_generations(response.generation_id, out);
+        }
         self.generation = response.generation_id;
         self.reason = None;
         self.watch = None;
@@ -117,6 +127,13 @@ impl Member {
             return Step::Fatal(GroupError::code(ErrorCode::INCONSISTENT_GROUP_PROTOCOL, what));
         }
         self.enter_generation(now, response, config, out)
+    }
+
+    /// A group of the consumer protocol, which names no leader, has epochs for generations and goes through several while it waits for
+    /// one member. What it gives others it asks for first, and it removes who does not answer that within the rebalance timeout.
+    fn was_in_all_epochs(&self, now: Instant, response: &JoinGroupResponse, config: &Config) -> bool {
+        let in_time = self.awaited.is_some_and(|since| now < since + config.rebalance_timeout);
+        response.leader.is_empty() && in_time
     }
 
     /// In a generation without this member others may have been given what it has.
@@ -195,7 +212,7 @@ impl Member {
         let (term, protocol) = (*term, protocol.clone());
         self.state = State::Joining { due: Due::Now };
         match response.error_code {
-            ErrorCode::NONE => {}
+            ErrorCode::NONE => self.awaited = None,
             ErrorCode::REBALANCE_IN_PROGRESS if planted!(SyncRefusedIsStable) => {
                 self.state = State::Stable;
                 return Step::Continue;

@@ -47,6 +47,8 @@ pub(crate) struct Member {
     rejoin: Option<Arc<str>>,
     /// Where the last JoinGroup went, and when to ask whether that is still the coordinator if it stays parked.
     parked: Option<(CallTo, Instant)>,
+    /// Since when, at the earliest, the coordinator waits for what this member has to send in a rebalance.
+    awaited: Option<Instant>,
     /// What the next JoinGroup gives as its reason.
     reason: Option<Arc<str>>,
     heart: Heart,
@@ -78,6 +80,7 @@ impl Member {
             epoch: Epoch(0),
             rejoin: None,
             parked: None,
+            awaited: None,
             reason: None,
             heart: Heart::default(),
             watch: None,
@@ -401,7 +404,7 @@ impl Member {
         match &self.state {
             State::Joining { due } if due.is_due(now) && self.leave.is_none() => {
                 self.parked = Some((to.clone(), now + config.doubt()));
-                self.send_join(to, term, config, out)
+                self.send_join(now, to, term, config, out)
             }
             State::Assigning { ready: Some(_), .. } => self.send_sync(to, term, config, out),
             _ => {}

@@ -134,8 +134,9 @@ impl Member {
             ErrorCode::FENCED_MEMBER_EPOCH | ErrorCode::UNKNOWN_MEMBER_ID => {
                 Step::Lost { error, keep_member_id: true }
             }
-            ErrorCode::TOPIC_AUTHORIZATION_FAILED => {
-                // Refused before the group's coordinator saw it: the session is not kept alive by this.
+            // An administrator can mend the one. The other is a fault of the broker's: Kafka has it for who joins a classic group that
+            // has not chosen its protocol yet, which passes. Neither keeps the session alive.
+            ErrorCode::TOPIC_AUTHORIZATION_FAILED | ErrorCode::UNKNOWN_SERVER_ERROR => {
                 out.event(Event::Refused(error));
                 Step::Continue
             }

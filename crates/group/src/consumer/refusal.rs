@@ -33,6 +33,7 @@ fn meaning(code: ErrorCode) -> &'static str {
         ErrorCode::GROUP_ID_NOT_FOUND => "the group is gone, or is not one of consumers",
         ErrorCode::INVALID_REQUEST => "the coordinator takes the heartbeat for invalid",
         ErrorCode::FENCED_MEMBER_EPOCH => "the coordinator has fenced this member",
+        ErrorCode::UNKNOWN_SERVER_ERROR => "the coordinator failed at a heartbeat, which it is sent again",
         ErrorCode::UNKNOWN_MEMBER_ID => "the coordinator does not know this member any more",
         _ => "the coordinator refused a heartbeat",
     }

@@ -75,18 +75,20 @@ fn a_fenced_or_unknown_member_loses_everything_and_joins_again_under_its_id() {
 }
 
 #[test]
-fn a_topic_that_may_not_be_seen_is_told_and_asked_for_again() {
-    let mut rig = refused(ErrorCode::TOPIC_AUTHORIZATION_FAILED);
-    let [Event::Refused(error)] = &rig.events()[..] else { panic!() };
-    assert_eq!(
-        (error.kind, error.code),
-        (GroupErrorKind::Authorization, Some(ErrorCode::TOPIC_AUTHORIZATION_FAILED))
-    );
-    assert!(error.what.contains("words of the broker"), "{error}");
-    rig.pass(ms(130));
-    let call = rig.expect("ConsumerGroupHeartbeat");
-    rig.reply(&call, ok(1, None));
-    assert!(rig.events.is_empty());
+fn a_refusal_that_may_pass_is_told_and_asked_for_again() {
+    for (code, kind) in [
+        (ErrorCode::TOPIC_AUTHORIZATION_FAILED, GroupErrorKind::Authorization),
+        (ErrorCode::UNKNOWN_SERVER_ERROR, GroupErrorKind::Retriable),
+    ] {
+        let mut rig = refused(code);
+        let [Event::Refused(error)] = &rig.events()[..] else { panic!() };
+        assert_eq!((error.kind, error.code), (kind, Some(code)));
+        assert!(error.what.contains("words of the broker"), "{error}");
+        rig.pass(ms(130));
+        let call = rig.expect("ConsumerGroupHeartbeat");
+        rig.reply(&call, ok(1, None));
+        assert!(rig.events.is_empty());
+    }
 }
 
 #[test]

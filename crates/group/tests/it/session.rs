@@ -1,5 +1,7 @@
 //! Heartbeats, the session, lost answers, and coordinators that move or die.
 
+use std::time::Duration;
+
 use kavka_group::{CallLane, CallTo, Event, Input};
 use kavka_wire::ErrorCode;
 
@@ -67,6 +69,36 @@ fn a_generation_without_the_member_costs_it_its_partitions() {
     rig.follow();
     rig.give(&[tp("t", 0)]);
     assert_eq!(rig.assigned(), Some((parts("t", &[0]), parts("t", &[0]))));
+}
+
+/// A cooperative member in a group of the consumer protocol, which has gone through three epochs when it is asked, and has it wait.
+fn asked_by_a_consumer_group(wait: Duration) -> Rig {
+    let mut rig = Rig::stable(&[0, 1], |config| {
+        config.assignors = vec![std::sync::Arc::new(Coop)];
+        config.rebalance_timeout = ms(10_000);
+    });
+    rig.pass(ms(50));
+    rig.heartbeat(ErrorCode::REBALANCE_IN_PROGRESS);
+    let join = rig.expect("JoinGroup");
+    rig.pass(wait);
+    let generation = rig.generation + 3;
+    rig.reply(&join, joined(generation, "", MEMBER));
+    rig
+}
+
+#[test]
+fn epochs_of_a_consumer_group_cost_a_classic_member_nothing() {
+    let mut rig = asked_by_a_consumer_group(ms(9_900));
+    assert!(rig.events.is_empty(), "{:?}", rig.events);
+    rig.give(&[tp("t", 0)]);
+    let (_, revoked) = rig.revocation();
+    assert_eq!(revoked, parts("t", &[1]));
+}
+
+#[test]
+fn a_classic_member_that_a_consumer_group_waited_for_too_long_has_lost_its_partitions() {
+    let mut rig = asked_by_a_consumer_group(ms(10_000));
+    assert_eq!(rig.lost(), Some(parts("t", &[0, 1])));
 }
 
 #[test]
