@@ -55,6 +55,9 @@ pub(crate) struct Proc {
     /// A group that became one of the other protocol in this generation does not know what this process has, until that hears of a
     /// later one.
     pub(crate) forgotten: Option<i32>,
+    /// The group knows nothing of what it has and does not tell it: an administrator took it out before it was taken in as a new
+    /// member, or its generation was never saved and there is another one with that number.
+    pub(crate) taken_out: bool,
     /// A change of the protocol makes it lose what it has although nothing goes wrong.
     pub(crate) pardoned: bool,
     pub(crate) group: Group,
@@ -79,6 +82,8 @@ pub(crate) struct Proc {
     pub(crate) alive_until: u64,
     /// Member id, instance and generation (or epoch) that the member takes itself to have.
     pub(crate) identity: Option<(String, Option<Arc<str>>, i32)>,
+    /// Which of the classic generations with that number it is.
+    pub(crate) round: u64,
     pub(crate) assigned: Option<BTreeSet<TopicPartition>>,
     pub(crate) rate: (u64, u32),
     /// What was released and not given again, until when its commits come first, and of which topic it was.
@@ -102,6 +107,13 @@ pub(crate) struct Proc {
     poll_at: u64,
     /// How often in a row the member wanted to be called at once.
     pub(crate) spins: u32,
+}
+
+impl Proc {
+    /// The group does not know what this process has, and that is not the process's fault.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        self.forgotten.is_some() || self.taken_out
+    }
 }
 
 /// Where a process of a slot runs.
@@ -161,6 +173,7 @@ impl World {
             slot,
             modern,
             forgotten: None,
+            taken_out: false,
             pardoned: false,
             group,
             gone: false,
@@ -180,6 +193,7 @@ impl World {
             cut_until: 0,
             alive_until: 0,
             identity: None,
+            round: 0,
             assigned: None,
             rate: (0, 0),
             draining: BTreeMap::new(),
@@ -371,7 +385,7 @@ impl World {
                 continue;
             };
             own.asked = Some(position);
-            let (serial, id) = (own.serial, own.id);
+            let (serial, id) = (own.serial, (own.id, own.first));
             let ask = self.check.asked(pid, at, serial, id, position);
             of.insert(at.clone(), ask);
             offsets.push((at.clone(), OffsetAndMetadata::new(position)));
@@ -456,8 +470,13 @@ impl World {
                 }
                 let proc = &mut self.procs[pid];
                 let generation = proc.identity.as_ref().map(|(.., generation)| *generation);
-                proc.forgotten = proc.forgotten.filter(|old| generation.is_none_or(|now| now <= *old));
-                self.procs[pid].assigned = Some(all.into_iter().collect());
+                let all: BTreeSet<TopicPartition> = all.into_iter().collect();
+                // What it still has to give up the group does not wait for: it did not know of that.
+                let gives_up = !proc.owned.keys().all(|at| all.contains(at));
+                let older = |known: &i32| gives_up || generation.is_none_or(|now| now <= *known);
+                proc.forgotten = proc.forgotten.filter(older);
+                proc.taken_out &= gives_up;
+                self.procs[pid].assigned = Some(all);
                 for at in added {
                     let proc = &self.procs[pid];
                     // More of a topic that was made anew meanwhile is more of the old one, until all of that is given up.
@@ -494,7 +513,7 @@ impl World {
                 }
                 let proc = &mut self.procs[pid];
                 proc.draining.clear();
-                proc.forgotten = None;
+                (proc.forgotten, proc.taken_out) = (None, false);
                 (proc.revocation, proc.identity) = (None, None);
                 (proc.out, proc.anew_at) = (true, self.now);
             }

@@ -15,6 +15,8 @@ use crate::world::World;
 pub(crate) struct Ask {
     pub(crate) serial: u64,
     pub(crate) id: Option<Uuid>,
+    /// The topic when the process got the partition.
+    first: Option<Uuid>,
     offset: i64,
 }
 
@@ -64,11 +66,11 @@ impl Check {
         pid: usize,
         at: &TopicPartition,
         serial: u64,
-        id: Option<Uuid>,
+        (id, first): (Option<Uuid>, Option<Uuid>),
         offset: i64,
     ) -> usize {
         let asks = self.asks.entry((pid, at.clone())).or_default();
-        asks.push(Ask { serial, id, offset });
+        asks.push(Ask { serial, id, first, offset });
         asks.len() - 1
     }
 
@@ -209,15 +211,23 @@ impl World {
         let by_id = matches!(self.plan.kind, Kind::Consumer | Kind::Mixed);
         // A member of the classic protocol has names; the coordinator that gives it something by them knows the ids.
         let known = |topic: &str| if proc.modern { proc.view.id(topic) } else { self.cluster.id(topic) };
+        // An answer by names that was under way when its topic was made anew gives the old one.
+        let member = proc.identity.as_ref().map(|(id, ..)| self.coordinator.consumers.assigned(id));
+        let by_name = self.coordinator.modern && !proc.modern;
         let given = |at: &TopicPartition| known(&at.topic);
+        let meant = |at: &TopicPartition| {
+            let anew = self.cluster.topics.values().any(|topic| topic.deleted && topic.name == at.topic);
+            let counted = |id| member.as_ref().is_some_and(|keys| keys.contains(&(id, at.partition)));
+            !(by_name && anew) || given(at).is_some_and(counted)
+        };
         for other in 0..self.procs.len() {
-            if other == pid || self.procs[other].gone || self.procs[other].forgotten.is_some() {
+            if other == pid || self.procs[other].gone || self.procs[other].is_forgotten() {
                 continue;
             }
             // In the consumer protocol a topic that was made anew is another one.
             let same = |at: &&TopicPartition| {
                 let own = self.procs[other].owned.get(*at);
-                own.is_some_and(|own| !by_id || own.first == given(at))
+                own.is_some_and(|own| !by_id || own.first == given(at) && meant(at))
             };
             if let Some(at) = added.iter().find(same)
                 && (self.strict && !self.procs[other].pardoned || self.counts(other) && self.counts(pid))
@@ -232,7 +242,8 @@ impl World {
     }
 
     fn counts(&self, pid: usize) -> bool {
-        self.coordinator.counts(self.procs[pid].identity.as_ref())
+        let proc = &self.procs[pid];
+        self.coordinator.counts(proc.identity.as_ref(), proc.round)
     }
 
     fn check_lost(&mut self, pid: usize, partitions: &[TopicPartition]) -> Option<(&'static str, String)> {
@@ -304,9 +315,8 @@ impl World {
         // What is left of a broken connection is out of the client's hands.
         let stray = self.net.conns[asker.conn].closed || self.procs[pid].gone;
         let handled = self.cluster.logs.get(&key).map_or(0, |log| log.handled);
-        let Some((ask, same)) =
-            self.check.newest(pid, at, offset).map(|(ask, of)| (ask, of.id == Some(key.0)))
-        else {
+        let newest = self.check.newest(pid, at, offset);
+        let Some((ask, same, first)) = newest.map(|(ask, of)| (ask, of.id == Some(key.0), of.first)) else {
             self.check.violate("commit", || {
                 format!("{at} at {offset} was committed, which p{pid} never asked for")
             });
@@ -330,11 +340,15 @@ impl World {
                 .violate("skipped", || format!("{at} at {offset} was committed, and only {handled} handled"));
             return;
         }
+        // A group of the consumer protocol goes by ids and gives a topic that was made anew to others at once. A member of the classic
+        // protocol goes by names: it has the new one for the old one until the group asks it to join, and Kafka takes all its commits.
+        let anew = self.coordinator.modern && !self.procs[pid].modern && first != Some(key.0);
         let committed = self.cluster.offset(&key);
         if let Some(committed) = committed.filter(|committed| *committed > offset)
             && !stray
             && same
-            && self.procs[pid].forgotten.is_none()
+            && !anew
+            && !self.procs[pid].is_forgotten()
             && self.foreign(pid, at, key)
         {
             self.check.violate("committed went back", || {
@@ -342,6 +356,10 @@ impl World {
             });
             return;
         }
+        let proc = &mut self.procs[pid];
+        // A generation that was not saved left it with what the other one of that number may give to others.
+        proc.taken_out |=
+            !self.coordinator.modern && !proc.modern && proc.round != self.coordinator.classic.round;
         let change = Change { at: self.now, offset };
         self.cluster.committed.entry(key).or_default().push(change);
     }
@@ -353,7 +371,7 @@ impl World {
             !proc.gone
                 && proc.owned.get(at).is_some_and(|own| own.id == Some(key.0) && own.position.is_some())
         };
-        !has(pid) && (0..self.procs.len()).any(has)
+        !has(pid) && (0..self.procs.len()).any(|other| has(other) && !self.procs[other].is_forgotten())
     }
 
     /// Records are given to an application.

@@ -48,6 +48,7 @@ pub(crate) struct Member {
 #[derive(Debug, Clone)]
 struct Saved {
     generation: i32,
+    round: u64,
     protocol: String,
     leader: String,
     members: BTreeMap<String, Member>,
@@ -68,6 +69,9 @@ pub(crate) struct Classic {
     initial: Option<u64>,
     saved: Option<Saved>,
     ids: u64,
+    /// Tells generations with the same number apart: a coordinator may be gone before it saved one, and the next makes it again.
+    pub(crate) round: u64,
+    rounds: u64,
     /// Members that were given up because their session ended, for the checker.
     pub(crate) expired: Vec<usize>,
 }
@@ -85,8 +89,15 @@ impl Classic {
             initial: None,
             saved: None,
             ids: 0,
+            round: 0,
+            rounds: 0,
             expired: Vec::new(),
         }
+    }
+
+    /// A group of which nothing is known but the numbers that are used up.
+    fn blank(&self) -> Classic {
+        Classic { ids: self.ids, round: self.round, rounds: self.rounds, ..Classic::new() }
     }
 
     pub(crate) fn fresh_id(&mut self) -> String {
@@ -110,18 +121,18 @@ impl Classic {
         for member in members.values_mut() {
             (member.joining, member.syncing) = (None, None);
         }
-        let (generation, protocol, leader) = (self.generation, self.protocol.clone(), self.leader.clone());
-        self.saved = Some(Saved { generation, protocol, leader, members });
+        let (protocol, leader) = (self.protocol.clone(), self.leader.clone());
+        let (generation, round) = (self.generation, self.round);
+        self.saved = Some(Saved { generation, round, protocol, leader, members });
     }
 
     /// Another broker takes over from the log. Gives back who was parked.
     pub(crate) fn reload(&mut self, now: u64) -> Vec<(Asker, bool)> {
         let parked = self.unpark();
-        let ids = self.ids;
         let saved = self.saved.take();
-        *self = Classic { ids, ..Classic::new() };
+        *self = self.blank();
         if let Some(saved) = saved {
-            self.generation = saved.generation;
+            (self.generation, self.round) = (saved.generation, saved.round);
             self.members = saved.members.clone();
             self.protocol = saved.protocol.clone();
             self.leader = saved.leader.clone();
@@ -329,6 +340,8 @@ impl Classic {
             }
         }
         self.generation += 1;
+        self.rounds += 1;
+        self.round = self.rounds;
         if self.members.is_empty() {
             self.phase = Phase::Empty;
             self.phase_end = None;

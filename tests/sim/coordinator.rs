@@ -52,14 +52,14 @@ impl Coordinator {
     }
 
     /// Whether the coordinator counts on this process in the generation or epoch that it takes itself to be in.
-    pub(crate) fn counts(&self, identity: Option<&(String, Option<Arc<str>>, i32)>) -> bool {
+    pub(crate) fn counts(&self, identity: Option<&(String, Option<Arc<str>>, i32)>, round: u64) -> bool {
         identity.is_some_and(|(id, instance, generation)| {
             if self.modern {
                 // An overdue JoinGroup may have taken one of the classic protocol further than it knows.
                 let known = self.consumers.epoch_of(id) == *generation;
                 return self.consumers.counts(id) && (known || !self.consumers.is_classic_member(id));
             }
-            self.classic.check(id, instance.as_deref(), *generation).is_ok()
+            self.classic.round == round && self.classic.check(id, instance.as_deref(), *generation).is_ok()
         })
     }
 }
@@ -99,7 +99,9 @@ impl World {
         self.trace.steps += 1;
         let mut out = Answers::new();
         let now = self.now;
+        let before = self.told_by_stray(asker, &request);
         if self.serve_mixed(asker, &request, &mut out) {
+            self.excuse_stray(asker.pid, before);
             self.downgrade_if_last(&mut out);
             return self.answers(out);
         }
@@ -143,6 +145,7 @@ impl World {
                 out.push((asker, reply));
             }
         }
+        self.excuse_stray(asker.pid, before);
         self.downgrade_if_last(&mut out);
         self.answers(out);
         (self.sluggish, self.overtaken) = (false, false);
@@ -201,12 +204,16 @@ impl World {
             let ids: Vec<String> = self.coordinator.consumers.members.keys().cloned().collect();
             if !ids.is_empty() {
                 let id = self.rng.pick(&ids).clone();
+                let removed = self.coordinator.consumers.members.get(&id).map(|member| member.pid);
+                self.excuse_taken_out(removed);
                 self.coordinator.consumers.remove(&id);
             }
         } else {
             let ids: Vec<String> = self.coordinator.classic.members.keys().cloned().collect();
             if !ids.is_empty() {
                 let id = self.rng.pick(&ids).clone();
+                let removed = self.coordinator.classic.members.get(&id).map(|member| member.pid);
+                self.excuse_taken_out(removed);
                 self.coordinator.classic.remove(self.now, &id, &mut out);
             }
         }

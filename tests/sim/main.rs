@@ -10,6 +10,7 @@ mod classic;
 mod cluster;
 mod consumer;
 mod coordinator;
+mod excuse;
 mod faults;
 mod migrate;
 mod net;

@@ -130,9 +130,12 @@ impl World {
                 proc.draining.iter().map(|(at, (id, _))| id.map(|id| (id, at.partition))),
             );
             let keys: BTreeSet<Option<Key>> = keys.collect();
-            if keys.into_iter().any(|key| !has(key)) {
+            let unknown: Vec<Option<Key>> = keys.into_iter().filter(|key| !has(*key)).collect();
+            if !unknown.is_empty() {
                 self.procs[pid].forgotten = Some(generation);
             }
+            // Whoever gets it does not wait for this one's commits.
+            unknown.iter().flatten().for_each(|key| self.cluster.forget_fresh(key));
         }
     }
 }

@@ -50,6 +50,8 @@ pub(crate) struct Call {
     pub(crate) what: &'static str,
     /// As of which generation or epoch it was sent, for heartbeats and SyncGroup.
     pub(crate) generation: i32,
+    /// The round of a classic group as of which a JoinGroup was answered.
+    pub(crate) round: u64,
 }
 
 #[derive(Debug, Default)]
@@ -141,7 +143,7 @@ impl World {
         if what == "SyncGroup" {
             self.let_go(pid, conn);
         }
-        self.procs[pid].calls.insert(token, Call { conn, sent: self.now, what, generation: turn });
+        self.procs[pid].calls.insert(token, Call { conn, sent: self.now, what, generation: turn, round: 0 });
         self.at(self.now + timeout, Ev::Late(pid, token));
         let cut = self.procs[pid].cut_until > self.now;
         if self.net.is_down(node, self.now) || cut {
@@ -236,6 +238,9 @@ impl World {
 
     /// A broker answers.
     pub(crate) fn answer(&mut self, asker: Asker, reply: GroupReply) {
+        if let Some(call) = self.procs[asker.pid].calls.get_mut(&asker.token) {
+            call.round = self.coordinator.classic.round;
+        }
         let conn = &mut self.net.conns[asker.conn];
         if conn.busy == Some(asker.token) {
             conn.busy = None;

@@ -171,7 +171,9 @@ impl World {
     pub(crate) fn watch_racks(&mut self, pid: usize, map: &TopicMap) {
         let proc = &self.procs[pid];
         let classic = &self.coordinator.classic;
-        let stable = self.strict && classic.phase == Phase::Stable && !proc.leaving;
+        // One whose JoinGroup is under way shares by what it knows when that is answered.
+        let joins = proc.calls.values().any(|call| call.what == "JoinGroup");
+        let stable = self.strict && classic.phase == Phase::Stable && !proc.leaving && !joins;
         let Some((generation, seen)) = proc.led.as_ref().filter(|_| stable && self.plan.kind == Kind::Racks)
         else {
             return;
@@ -259,6 +261,11 @@ impl World {
             && call.sent >= proc.anew_at
         {
             identity.2 = join.generation_id;
+        }
+        if matches!(result, Ok(GroupReply::JoinGroup(join)) if join.error_code == ErrorCode::NONE)
+            && call.sent >= proc.anew_at
+        {
+            proc.round = call.round;
         }
         let of_generation = matches!(call.what, "Heartbeat" | "SyncGroup");
         let over = proc.identity.as_ref().is_some_and(|(_, _, generation)| *generation != call.generation);

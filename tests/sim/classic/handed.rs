@@ -23,8 +23,8 @@ impl Classic {
         if self.protocol.is_empty() {
             return None;
         }
-        let ids = self.ids;
-        let old = std::mem::replace(self, Classic { ids, ..Classic::new() });
+        let blank = self.blank();
+        let old = std::mem::replace(self, blank);
         let handed = old.members.into_iter().map(|(id, member)| Handed {
             id,
             instance: member.instance,
@@ -46,7 +46,7 @@ impl Classic {
         rebalance: bool,
         out: &mut Answers,
     ) {
-        *self = Classic { ids: self.ids, generation, phase: Phase::Stable, ..Classic::new() };
+        *self = Classic { generation, phase: Phase::Stable, ..self.blank() };
         for handed in members {
             let member = Member {
                 instance: handed.instance,
@@ -72,8 +72,8 @@ impl Classic {
         }
     }
 
-    /// Nothing is left but the numbers of ids.
+    /// Nothing is left but the numbers that are used up.
     pub(crate) fn forget(&mut self) {
-        *self = Classic { ids: self.ids, ..Classic::new() };
+        *self = self.blank();
     }
 }

@@ -119,8 +119,12 @@ impl Consumers {
             self.target.insert(handed.id.clone(), assigned);
             self.members.insert(handed.id, member);
         }
-        // Topics may have changed since without a leader that noticed. Kafka relies on the newcomer's subscription being another.
-        if given != self.wanted(cluster) {
+        // Topics may have changed since without a leader that noticed, and subscriptions in a rebalance that came to nothing. Kafka
+        // relies on the newcomer's subscription being another.
+        let name = |key: &Key| cluster.topics.get(&key.0).map(|topic| topic.name.clone());
+        let unwanted =
+            |member: &Member| member.assigned.keys().filter_map(name).any(|topic| !member.wants(&topic));
+        if given != self.wanted(cluster) || self.members.values().any(unwanted) {
             self.seen = cluster.version.wrapping_sub(1);
         }
     }

@@ -129,11 +129,13 @@ impl Member {
                 coordinator.works();
                 let seen = if planted!(SessionFromAnswer) { now } else { beat.sent };
                 self.heart.alive(seen, config);
+                self.heard = Some(beat.sent);
                 Step::Continue
             }
             ErrorCode::REBALANCE_IN_PROGRESS => {
                 coordinator.works();
                 self.heart.alive(beat.sent, config);
+                self.heard = Some(beat.sent);
                 self.awaited.get_or_insert(beat.sent);
                 self.rebalancing(now, config, out)
             }

@@ -92,6 +92,7 @@ impl Member {
                 return Step::Continue;
             }
             ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE => {
+                self.unparked(now, config);
                 coordinator.lost(now, term);
                 return Step::Continue;
             }
@@ -99,6 +100,11 @@ impl Member {
                 return fenced(code, "JoinGroup was refused");
             }
             code if code.is_retriable() || code == ErrorCode::REBALANCE_IN_PROGRESS => {
+                if code == ErrorCode::REBALANCE_IN_PROGRESS {
+                    // The group has become one of the consumer protocol, whose sessions start with that.
+                    self.unparked(now, config);
+                    self.heard = Some(now);
+                }
                 if planted!(JoinsWithoutPause) {
                     return Step::Continue;
                 }
@@ -114,9 +120,10 @@ impl Member {
             return Step::Fatal(GroupError::new(GroupErrorKind::Protocol, what));
         }
         self.member_id = ByteString::from(&*response.member_id);
-        if !self.was_in_all_epochs(now, &response, config) {
-            self.missed_generations(response.generation_id, out);
+        if let Some(what) = self.left_out(now, &response, config) {
+            self.lose_claims(what, out);
         }
+        self.heard = Some(now);
         self.generation = response.generation_id;
         self.reason = None;
         self.watch = None;
@@ -129,21 +136,32 @@ impl Member {
         self.enter_generation(now, response, config, out)
     }
 
-    /// A group of the consumer protocol, which names no leader, has epochs for generations and goes through several while it waits for
-    /// one member. What it gives others it asks for first, and it removes who does not answer that within the rebalance timeout.
-    fn was_in_all_epochs(&self, now: Instant, response: &JoinGroupResponse, config: &Config) -> bool {
+    /// Why others may have been given what this member has, if they may.
+    fn left_out(&self, now: Instant, response: &JoinGroupResponse, config: &Config) -> Option<String> {
+        // A group of the consumer protocol, which names no leader, has epochs for generations and goes through several while it waits
+        // for one member. What it gives others it asks for first, and it removes who does not answer that within the rebalance
+        // timeout. Nor does it park a JoinGroup: it removes who is silent for the session timeout, whatever that one waits for. Whoever
+        // was removed is taken in again as a new member, in an epoch that may follow by chance.
+        let epochs = response.leader.is_empty();
+        let session = config.session_timeout;
+        if epochs && self.heard.is_some_and(|heard| heard + session <= now) {
+            return Some(format!(
+                "the coordinator heard nothing of this member for {session:?}, the session timeout"
+            ));
+        }
         let in_time = self.awaited.is_some_and(|since| now < since + config.rebalance_timeout);
-        response.leader.is_empty() && in_time
+        let (known, now_in) = (self.generation, response.generation_id);
+        let follows = (known..=known.saturating_add(1)).contains(&now_in);
+        let took_part = follows || epochs && in_time;
+        (!took_part)
+            .then(|| format!("the group went from generation {known} to {now_in} without this member"))
     }
 
-    /// In a generation without this member others may have been given what it has.
-    fn missed_generations(&mut self, now_in: i32, out: &mut Outbox) {
-        let follows = (self.generation..=self.generation.saturating_add(1)).contains(&now_in);
-        if follows || self.owned.is_empty() {
+    /// Loses what the JoinGroup claimed.
+    fn lose_claims(&mut self, what: String, out: &mut Outbox) {
+        if self.owned.is_empty() {
             return;
         }
-        let what =
-            format!("the group went from generation {} to {now_in} without this member", self.generation);
         self.drop_partitions(&GroupError::new(GroupErrorKind::Fenced, what), out);
         // The JoinGroup claimed them, and what is claimed goes to nobody: it is said once more, without them.
         self.rejoin = Some("partitions that were claimed had been lost".into());

@@ -49,6 +49,8 @@ pub(crate) struct Member {
     parked: Option<(CallTo, Instant)>,
     /// Since when, at the earliest, the coordinator waits for what this member has to send in a rebalance.
     awaited: Option<Instant>,
+    /// When the coordinator last had an answer for this member that was not parked.
+    heard: Option<Instant>,
     /// What the next JoinGroup gives as its reason.
     reason: Option<Arc<str>>,
     heart: Heart,
@@ -81,6 +83,7 @@ impl Member {
             rejoin: None,
             parked: None,
             awaited: None,
+            heard: None,
             reason: None,
             heart: Heart::default(),
             watch: None,
@@ -325,12 +328,18 @@ impl Member {
                 };
             }
         };
-        if matches!(self.state, State::Joining { .. }) && self.generation >= 0 {
-            // While it parked the JoinGroup the coordinator needed no heartbeat.
-            self.heart.alive(now, config);
+        if matches!(self.state, State::Joining { .. }) {
+            self.unparked(now, config);
         }
         self.state = State::Joining { due: Due::At(now + self.backoff.failed()) };
         self.unreachable(now, term, error, coordinator)
+    }
+
+    /// While it parked the JoinGroup the coordinator needed no heartbeat.
+    fn unparked(&mut self, now: Instant, config: &Config) {
+        if self.generation >= 0 {
+            self.heart.alive(now, config);
+        }
     }
 
     fn unreachable(
@@ -391,10 +400,8 @@ impl Member {
         if matches!(self.state, State::Joining { due: Due::Sent(..) })
             && self.parked.as_ref().is_some_and(|(asked, _)| asked != to)
         {
-            // Another broker took over without the old one having said so. The old one needed no heartbeat meanwhile.
-            if self.generation >= 0 {
-                self.heart.alive(now, config);
-            }
+            // Another broker took over without the old one having said so.
+            self.unparked(now, config);
             self.state = State::Joining { due: Due::Now };
         }
     }

@@ -127,6 +127,39 @@ fn a_moved_partition_goes_back_to_whom_it_was_taken_from() {
 }
 
 #[test]
+fn a_void_claim_is_no_reason_to_give_a_partition_to_a_second_owner() {
+    // `b` missed generation 9, in which `c` got everything. It gets t-0 back, but not before `c` has given that up.
+    let members = "b///3/t,u/t:0/8/1 c///3/t/t:0-1/9/1";
+    assert_eq!(assign("sticky", "t=2", members), "b=t:0 c=t:1");
+    assert_eq!(assign("cooperative-sticky", "t=2", members), "b= c=t:1");
+    assert_eq!(assign("cooperative-sticky", "t=2", "b///3/t,u//10/1 c///3/t/t:1/10/1"), "b=t:0 c=t:1");
+}
+
+/// Kafka's assignors do not end here.
+#[test]
+fn moves_that_undo_each_other_come_to_an_end() {
+    let members = "a///3/k/k:9,12,15,18,21,24,27,30,33,37,41,45,49,53,57,61,65,69,73,77,81,85,89,93,97,101,105,109/4/1 \
+                   b///3/l/l:11-22/4/1 \
+                   c///3/gone,k,l/k:0-7,34,38,42,46,50,54,58,62,66,70,74,78,82,86,90,94,98,102,106/4/1 \
+                   d///3/k/k:10,13,16,19,22,25,28,31,35,39,43,47,51,55,59,63,67,71,75,79,83,87,91,95,99,103,107/4/1 \
+                   e///3/gone//4/1 \
+                   f///3/k/k:8,11,14,17,20,23,26,29,32,36,40,44,48,52,56,60,64,68,72,76,80,84,88,92,96,100,104,108/4/1 \
+                   ～g///3/gone,l/l:0-10/4/1 \
+                   ～h///3/k,l///";
+    let shares = assign("sticky", "k=111 l=23", members);
+    let ranges = shares
+        .split([' ', ';'])
+        .filter_map(|share| share.split_once(':'))
+        .flat_map(|(_, ids)| ids.split(','));
+    let size = |range: &str| match range.split_once('-') {
+        Some((first, last)) => last.parse::<usize>().unwrap() - first.parse::<usize>().unwrap() + 1,
+        None => 1,
+    };
+    assert_eq!(ranges.map(size).sum::<usize>(), 111 + 23, "{shares}");
+    assert!(!assign("cooperative-sticky", "k=111 l=23", members).is_empty());
+}
+
+#[test]
 fn what_nobody_may_have_is_not_given_back() {
     // `b` had t-2 in an earlier generation and does not want `t` any more.
     let members = "a///3/t/t:0-3/2/1 b///3/u/t:2/1/1 c///3/t///";

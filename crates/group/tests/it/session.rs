@@ -71,24 +71,24 @@ fn a_generation_without_the_member_costs_it_its_partitions() {
     assert_eq!(rig.assigned(), Some((parts("t", &[0]), parts("t", &[0]))));
 }
 
-/// A cooperative member in a group of the consumer protocol, which has gone through three epochs when it is asked, and has it wait.
-fn asked_by_a_consumer_group(wait: Duration) -> Rig {
+/// A cooperative member in a group of the consumer protocol, which has gone through some epochs when it is asked, and has it wait.
+fn asked_by_a_consumer_group(rebalance_timeout: Duration, wait: Duration, epochs: i32) -> Rig {
     let mut rig = Rig::stable(&[0, 1], |config| {
         config.assignors = vec![std::sync::Arc::new(Coop)];
-        config.rebalance_timeout = ms(10_000);
+        config.rebalance_timeout = rebalance_timeout;
     });
     rig.pass(ms(50));
     rig.heartbeat(ErrorCode::REBALANCE_IN_PROGRESS);
     let join = rig.expect("JoinGroup");
     rig.pass(wait);
-    let generation = rig.generation + 3;
+    let generation = rig.generation + epochs;
     rig.reply(&join, joined(generation, "", MEMBER));
     rig
 }
 
 #[test]
 fn epochs_of_a_consumer_group_cost_a_classic_member_nothing() {
-    let mut rig = asked_by_a_consumer_group(ms(9_900));
+    let mut rig = asked_by_a_consumer_group(ms(10_000), ms(9_900), 3);
     assert!(rig.events.is_empty(), "{:?}", rig.events);
     rig.give(&[tp("t", 0)]);
     let (_, revoked) = rig.revocation();
@@ -97,8 +97,40 @@ fn epochs_of_a_consumer_group_cost_a_classic_member_nothing() {
 
 #[test]
 fn a_classic_member_that_a_consumer_group_waited_for_too_long_has_lost_its_partitions() {
-    let mut rig = asked_by_a_consumer_group(ms(10_000));
+    let mut rig = asked_by_a_consumer_group(ms(10_000), ms(10_000), 3);
     assert_eq!(rig.lost(), Some(parts("t", &[0, 1])));
+}
+
+#[test]
+fn a_classic_member_that_a_consumer_group_did_not_hear_of_for_its_session_has_lost_its_partitions() {
+    // The group removed it, and took it in anew in the epoch that follows.
+    let mut rig = asked_by_a_consumer_group(ms(60_000), ms(45_000), 1);
+    assert_eq!(rig.lost(), Some(parts("t", &[0, 1])));
+    let rig = asked_by_a_consumer_group(ms(60_000), ms(44_900), 1);
+    assert!(rig.events.is_empty(), "{:?}", rig.events);
+}
+
+#[test]
+fn a_join_that_was_parked_until_the_group_was_upgraded_costs_nothing() {
+    let (mut rig, _) = overtaken();
+    let join = rig.expect("JoinGroup");
+    rig.pass(ms(50_000));
+    rig.reply(&join, join_error(ErrorCode::REBALANCE_IN_PROGRESS, MEMBER));
+    rig.pass(ms(1_000));
+    let join = rig.expect("JoinGroup");
+    let generation = rig.generation + 1;
+    rig.reply(&join, joined(generation, "", MEMBER));
+    assert!(rig.events.is_empty(), "{:?}", rig.events);
+}
+
+#[test]
+fn a_join_that_was_parked_until_the_coordinator_moved_costs_nothing() {
+    let (mut rig, _) = overtaken();
+    let join = rig.expect("JoinGroup");
+    rig.pass(ms(50_000));
+    rig.reply(&join, join_error(ErrorCode::NOT_COORDINATOR, MEMBER));
+    rig.pass(ms(1_000));
+    assert!(rig.events.is_empty(), "{:?}", rig.events);
 }
 
 #[test]

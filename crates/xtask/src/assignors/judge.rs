@@ -31,9 +31,16 @@ pub(super) fn read(text: &str) -> Result<Answer, String> {
 }
 
 /// Why Kafka's assignors cannot be a model for a case, if they cannot: kavka then keeps the rules that they break.
-pub(super) fn known_fault(world: &World, java: &str) -> Option<&'static str> {
+pub(super) fn known_fault(world: &World, java: &str, ours: &Answer) -> Option<&'static str> {
     if !world.assignor.ends_with("sticky") {
         return None;
+    }
+    if world.assignor == "cooperative-sticky" {
+        let twice = claimed_twice(world);
+        let same = |java: Answer| without(java, &twice) == without(ours.clone(), &twice);
+        if !twice.is_empty() && read(java).is_ok_and(same) {
+            return Some("a claim that a later one made void may give a partition a second owner");
+        }
     }
     let members = world.members.values();
     let sets: BTreeSet<&BTreeSet<String>> = members.clone().map(|member| &member.topics).collect();
@@ -52,7 +59,28 @@ pub(super) fn known_fault(world: &World, java: &str) -> Option<&'static str> {
             }
         }
     }
-    java.starts_with('!').then_some("Kafka's assignor throws")
+    java.starts_with('!').then_some("Kafka's assignor throws, or does not end")
+}
+
+/// Partitions that several members say they have.
+fn claimed_twice(world: &World) -> BTreeSet<(String, i32)> {
+    let mut claims: BTreeMap<(String, i32), usize> = BTreeMap::new();
+    for member in world.members.values() {
+        for (topic, ids) in member.told.as_ref().unwrap_or(&member.owned) {
+            ids.iter().for_each(|id| *claims.entry((topic.clone(), *id)).or_default() += 1);
+        }
+    }
+    claims.into_iter().filter(|(_, count)| *count > 1).map(|(partition, _)| partition).collect()
+}
+
+fn without(mut answer: Answer, partitions: &BTreeSet<(String, i32)>) -> Answer {
+    for topics in answer.values_mut() {
+        topics
+            .iter_mut()
+            .for_each(|(topic, ids)| ids.retain(|id| !partitions.contains(&(topic.clone(), *id))));
+        topics.retain(|_, ids| !ids.is_empty());
+    }
+    answer
 }
 
 /// What must be so whatever the assignor decides.

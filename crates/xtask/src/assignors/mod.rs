@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
 
 use crate::kafka::{libs::Libs, target_dir};
 use random::Random;
@@ -18,6 +19,8 @@ use world::World;
 const KAFKA: &str = "4.4.0";
 /// Groups that are asked about in one go.
 const GROUPS: usize = 250;
+/// How long Kafka's assignors may take for a case.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Rounds that a group goes through.
 const ROUNDS: usize = 6;
 
@@ -60,9 +63,8 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), String> {
         }
         classpath = format!("{}:{classpath}", jar.display());
     }
-    let mut java = Command::new("java");
-    java.args(["-Xmx512m", "-XX:+UseSerialGC", "-cp", &classpath, "Assignors"]);
-    let mut run = Run { java: Peer::start(java)?, ours: Peer::start(ours(root)?)?, tally: Tally::default() };
+    let (java, ours) = (start_java(&classpath)?, Peer::start(ours(root)?)?);
+    let mut run = Run { classpath, java, ours, tally: Tally::default() };
     let mut random = Random(options.seed);
     let mut kept = String::new();
     while run.tally.compared < options.cases {
@@ -79,6 +81,12 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), String> {
         std::fs::write(&file, kept).map_err(|e| format!("{}: {e}", file.display()))?;
     }
     Ok(())
+}
+
+fn start_java(classpath: &str) -> Result<Peer, String> {
+    let mut java = Command::new("java");
+    java.args(["-Xmx512m", "-XX:+UseSerialGC", "-cp", classpath, "Assignors"]);
+    Peer::start(java)
 }
 
 /// The program that answers with our assignors, built.
@@ -121,19 +129,25 @@ impl Peer {
         Ok(Peer { child, stdin, answers })
     }
 
-    fn ask(&mut self, cases: &[String]) -> Result<(), String> {
-        let mut text = cases.join("\n");
-        text.push('\n');
+    fn ask(&mut self, case: &str) -> Result<(), String> {
         let Some(stdin) = &mut self.stdin else { return Err("a peer was ended before".to_owned()) };
         stdin
-            .write_all(text.as_bytes())
+            .write_all(format!("{case}\n").as_bytes())
             .and_then(|()| stdin.flush())
             .map_err(|e| format!("a peer ended: {e}"))
     }
 
     fn answer(&mut self) -> Result<String, String> {
-        let line = self.answers.recv().map_err(|_| "a peer ended".to_owned())?;
-        line.map_err(|e| format!("a peer: {e}"))
+        match self.answers.recv_timeout(PATIENCE) {
+            Ok(line) => line.map_err(|e| format!("a peer: {e}")),
+            Err(RecvTimeoutError::Timeout) => Err(format!("no answer in {PATIENCE:?}")),
+            Err(RecvTimeoutError::Disconnected) => Err("a peer ended".to_owned()),
+        }
+    }
+
+    fn kill(mut self) -> Result<(), String> {
+        self.child.kill().and_then(|()| self.child.wait()).map_err(|e| format!("a peer: {e}"))?;
+        Ok(())
     }
 
     fn end(mut self) -> Result<(), String> {
@@ -165,18 +179,34 @@ impl Tally {
 }
 
 struct Run {
+    classpath: String,
     java: Peer,
     ours: Peer,
     tally: Tally,
 }
 
 impl Run {
+    /// Kafka's sticky assignors may move partitions in circles for ever where members want different topics.
+    fn ask_java(&mut self, case: &str) -> Result<String, String> {
+        self.java.ask(case)?;
+        match self.java.answers.recv_timeout(PATIENCE) {
+            Ok(line) => line.map_err(|e| format!("a peer: {e}")),
+            Err(RecvTimeoutError::Disconnected) => Err("a peer ended".to_owned()),
+            Err(RecvTimeoutError::Timeout) => {
+                let endless = std::mem::replace(&mut self.java, start_java(&self.classpath)?);
+                endless.kill()?;
+                Ok("! NoEnd".to_owned())
+            }
+        }
+    }
+
     fn round(&mut self, worlds: &mut [World], mut kept: Option<&mut String>) -> Result<(), String> {
         let cases: Vec<String> = worlds.iter().map(World::line).collect();
-        self.java.ask(&cases)?;
-        self.ours.ask(&cases)?;
         for (world, case) in worlds.iter_mut().zip(&cases) {
-            let (java, ours) = (self.java.answer()?, self.ours.answer()?);
+            self.ours.ask(case)?;
+            let java = self.ask_java(case)?;
+            let ours =
+                self.ours.answer().map_err(|why| format!("kavka: {why}\ncase  {case}\nKafka {java}"))?;
             let differ = |why: &str| format!("{why}\ncase  {case}\nKafka {java}\nkavka {ours}");
             let answer = judge::read(&ours).map_err(|why| differ(&why))?;
             judge::check(world, &answer).map_err(|why| differ(&why))?;
@@ -187,7 +217,7 @@ impl Run {
                 if let Some(kept) = &mut kept {
                     kept.extend([case, "\t", &java, "\n"]);
                 }
-            } else if let Some(why) = judge::known_fault(world, &java) {
+            } else if let Some(why) = judge::known_fault(world, &java, &answer) {
                 *self.tally.by_rule.entry((world.assignor, why)).or_default() += 1;
             } else {
                 return Err(differ("the answers differ"));

@@ -96,7 +96,8 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// Gives to nobody what somebody else says to own than the one who is to get it.
+    /// Gives to nobody what somebody else says to own than the one who is to get it. A claim that a later one made void is none: Kafka
+    /// lets it pass here, and the partition has two owners until the later one hears of it.
     fn withhold_owned(&mut self) {
         let mut claimed = vec![false; self.owners.len()];
         let mut kept = vec![false; self.owners.len()];
@@ -110,7 +111,8 @@ impl<'a> Shared<'a> {
             }
         }
         for (partition, owner) in self.owners.iter_mut().enumerate() {
-            if claimed[partition] && !kept[partition] {
+            let void = self.holders.holder(partition).is_some_and(|holder| holder != *owner);
+            if claimed[partition] && (!kept[partition] || void) {
                 *owner = NOBODY;
             }
         }
