@@ -145,15 +145,18 @@ impl Peer {
         }
     }
 
-    fn kill(mut self) -> Result<(), String> {
-        self.child.kill().and_then(|()| self.child.wait()).map_err(|e| format!("a peer: {e}"))?;
-        Ok(())
-    }
-
     fn end(mut self) -> Result<(), String> {
         drop(self.stdin.take());
         let status = self.child.wait().map_err(|e| e.to_string())?;
         if status.success() { Ok(()) } else { Err(format!("a peer ended with {status}")) }
+    }
+}
+
+/// One that is not ended in good order may be one that never ends.
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // It has ended already, or cannot be ended from here.
+        let _ = self.child.kill();
     }
 }
 
@@ -193,8 +196,7 @@ impl Run {
             Ok(line) => line.map_err(|e| format!("a peer: {e}")),
             Err(RecvTimeoutError::Disconnected) => Err("a peer ended".to_owned()),
             Err(RecvTimeoutError::Timeout) => {
-                let endless = std::mem::replace(&mut self.java, start_java(&self.classpath)?);
-                endless.kill()?;
+                self.java = start_java(&self.classpath)?;
                 Ok("! NoEnd".to_owned())
             }
         }
