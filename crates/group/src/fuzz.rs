@@ -201,17 +201,21 @@ fn run(data: &[u8], start: Instant, protocol: GroupProtocol) {
                 Output::Event(_) => {}
             }
         }
-        // Woken again at once it has nothing more to do, or the shell would be in a busy loop.
         if group.next_timeout().is_some_and(|at| at <= now) {
-            group.handle(now, Input::Timeout);
-            while let Some(output) = group.poll() {
-                if let Output::Call { token, request, .. } = output {
-                    calls.push_back((token, request));
-                }
-            }
-            assert!(group.next_timeout().is_none_or(|at| at > now), "a busy loop");
+            wake_again(&mut group, now, &mut calls);
         }
     }
+}
+
+/// Woken again at once it has nothing more to do, or the shell would be in a busy loop.
+fn wake_again(group: &mut Group, now: Instant, calls: &mut VecDeque<(Token, GroupRequest)>) {
+    group.handle(now, Input::Timeout);
+    while let Some(output) = group.poll() {
+        if let Output::Call { token, request, .. } = output {
+            calls.push_back((token, request));
+        }
+    }
+    assert!(group.next_timeout().is_none_or(|at| at > now), "a busy loop");
 }
 
 /// Whatever is to be sent can be written, in the newest version that it allows and in an older one.
