@@ -7,7 +7,7 @@ use std::time::Duration;
 use kavka_group::assignor::{Assignor, CooperativeSticky, Range, RoundRobin};
 use kavka_group::{
     CommitId, Config, Epoch, Event, FetchId, Group, GroupProtocol, Input, OffsetAndMetadata, Output,
-    Subscription, Token, TopicMap, TopicPartition,
+    Subscription, ToCommit, Token, TopicMap, TopicPartition,
 };
 use kavka_wire::Uuid;
 
@@ -388,7 +388,7 @@ impl World {
             let (serial, id) = (own.serial, (own.id, own.first));
             let ask = self.check.asked(pid, at, serial, id, position);
             of.insert(at.clone(), ask);
-            offsets.push((at.clone(), OffsetAndMetadata::new(position)));
+            offsets.push(ToCommit::now(at.clone(), OffsetAndMetadata::new(position)));
         }
         if !offsets.is_empty() {
             let id = self.check.serial();

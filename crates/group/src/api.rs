@@ -48,6 +48,25 @@ impl OffsetAndMetadata {
     }
 }
 
+/// An offset to commit, and the ownership that it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToCommit {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// What to commit for it.
+    pub value: OffsetAndMetadata,
+    /// The epoch of the [`Event::Assigned`] that gave the partition to this member. If the member has it no more, or again since a
+    /// later epoch, somebody else may have gone further meanwhile, and the commit fails as fenced. `None`: the ownership of the moment.
+    pub since: Option<Epoch>,
+}
+
+impl ToCommit {
+    /// An offset that belongs to the ownership of the moment.
+    pub fn now(partition: TopicPartition, value: OffsetAndMetadata) -> Self {
+        ToCommit { partition, value, since: None }
+    }
+}
+
 /// The protocol by which a member takes part in its group (`group.protocol`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum GroupProtocol {
@@ -198,7 +217,7 @@ pub enum Input {
         /// Names the commit in its answer.
         id: CommitId,
         /// What to commit.
-        offsets: Vec<(TopicPartition, OffsetAndMetadata)>,
+        offsets: Vec<ToCommit>,
     },
     /// Read committed offsets.
     FetchOffsets {

@@ -9,8 +9,8 @@ use kavka_wire::{ByteString, ErrorCode, Uuid};
 use litemap::LiteMap;
 
 use crate::api::{
-    CallError, CallLane, CallTo, CommitId, CommitOutcomes, Config, Epoch, Event, OffsetAndMetadata, Token,
-    TopicPartition,
+    CallError, CallLane, CallTo, CommitId, CommitOutcomes, Config, Epoch, Event, OffsetAndMetadata, ToCommit,
+    Token, TopicPartition,
 };
 use crate::backoff::Backoff;
 use crate::coordinator::{Coordinator, Term};
@@ -135,17 +135,18 @@ impl Commits {
     pub(crate) fn add(
         &mut self,
         id: CommitId,
-        mut offsets: Vec<(TopicPartition, OffsetAndMetadata)>,
+        mut offsets: Vec<ToCommit>,
         deadline: Instant,
         ownership: &Ownership<'_>,
         topics: Ids<'_>,
         out: &mut Outbox,
     ) {
         // In order they are queued at the end, one after the other.
-        offsets.sort_by(|(a, _), (b, _)| a.cmp(b));
+        offsets.sort_by(|a, b| a.partition.cmp(&b.partition));
         let mut waiting = Waiting { deadline, open: 0, results: LiteMap::with_capacity(offsets.len()) };
-        for (partition, value) in offsets {
-            let Some(since) = ownership.since(&partition) else {
+        for ToCommit { partition, value, since: named } in offsets {
+            let owned = ownership.since(&partition).filter(|since| is_of(*since, named));
+            let Some(since) = owned else {
                 let error = not_owned(&partition);
                 waiting.results.entry(partition).or_insert(Some(Err(error)));
                 continue;
@@ -473,6 +474,11 @@ impl Commits {
             }
         }
     }
+}
+
+/// Whether a commit that names an ownership means the one that began at `since`.
+fn is_of(since: Epoch, named: Option<Epoch>) -> bool {
+    planted!(CommitsEarlierOwnership) || named.is_none_or(|named| named == since)
 }
 
 /// The outcomes of a commit that is answered.

@@ -17,7 +17,8 @@ use kavka_wire::{ErrorCode, Uuid};
 
 use crate::{
     CallError, CommitId, Config, Epoch, Event, FetchId, Group, GroupProtocol, GroupReply, GroupRequest,
-    Input, OffsetAndMetadata, Output, SortedSet, Subscription, Token, TopicInfo, TopicMap, TopicPartition,
+    Input, OffsetAndMetadata, Output, SortedSet, Subscription, ToCommit, Token, TopicInfo, TopicMap,
+    TopicPartition,
 };
 
 const CODES: [i16; 20] = [0, 0, 0, 0, 14, 15, 16, 22, 25, 27, 30, 35, 79, 82, -1, 3, 88, 100, 110, 113];
@@ -163,7 +164,7 @@ fn run(data: &[u8], start: Instant, protocol: GroupProtocol) {
             3 => {
                 let id = CommitId(u64::from(source.byte()));
                 let value = OffsetAndMetadata::new(i64::from(source.byte() as i8));
-                Input::Commit { id, offsets: vec![(partition.clone(), value)] }
+                Input::Commit { id, offsets: vec![ToCommit::now(partition.clone(), value)] }
             }
             4 => Input::FetchOffsets {
                 id: FetchId(u64::from(source.byte())),

@@ -259,7 +259,7 @@ fn judge(now: Instant, verdict: Verdict, member: &mut Membership, config: &Confi
 fn refuse(input: Input, error: GroupError, out: &mut Outbox) {
     match input {
         Input::Commit { id, offsets } => {
-            let results = offsets.into_iter().map(|(partition, _)| (partition, Err(error.clone())));
+            let results = offsets.into_iter().map(|offset| (offset.partition, Err(error.clone())));
             out.event(Event::CommitDone { id, results: results.collect() });
         }
         Input::FetchOffsets { id, partitions } => {

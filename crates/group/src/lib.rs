@@ -32,7 +32,7 @@ mod topics;
 
 pub use api::{
     CallError, CallLane, CallTo, CommitId, CommitOutcomes, Config, Epoch, Event, FetchId, FetchOutcomes,
-    GroupProtocol, Input, OffsetAndMetadata, Output, Subscription, Token, TopicPartition,
+    GroupProtocol, Input, OffsetAndMetadata, Output, Subscription, ToCommit, Token, TopicPartition,
 };
 pub use error::{GroupError, GroupErrorKind};
 pub use group::Group;

@@ -1,6 +1,6 @@
 //! The commit engine.
 
-use kavka_group::{CommitId, Event, GroupErrorKind, GroupReply, Input, OffsetAndMetadata};
+use kavka_group::{CommitId, Epoch, Event, GroupErrorKind, GroupReply, Input, OffsetAndMetadata, ToCommit};
 use kavka_wire::ErrorCode;
 use kavka_wire::messages::OffsetCommitResponse;
 
@@ -42,7 +42,7 @@ fn partitions_of_several_topics_go_together_and_are_told_apart() {
 fn epoch_and_metadata_are_sent_and_topics_are_named() {
     let mut rig = Rig::stable(&[0], |_| {});
     let value = OffsetAndMetadata { offset: 9, leader_epoch: Some(3), metadata: "a\0b".into() };
-    rig.feed(Input::Commit { id: CommitId(1), offsets: vec![(tp("t", 0), value)] });
+    rig.feed(Input::Commit { id: CommitId(1), offsets: vec![ToCommit::now(tp("t", 0), value)] });
     let call = rig.expect("OffsetCommit");
     let request = commit_of(&call);
     let partition = &request.topics[0].partitions[0];
@@ -245,4 +245,52 @@ fn an_impossible_commit_is_told_and_the_membership_goes_on() {
     assert_eq!(rig.commit_done(1).unwrap()[0].1.as_ref().unwrap_err().kind, GroupErrorKind::Unsupported);
     rig.heartbeat(ErrorCode::NONE);
     assert!(!rig.events.iter().any(|event| matches!(event, Event::Fatal(_))));
+}
+
+/// The epoch of the last assignment.
+fn given(rig: &mut Rig) -> Epoch {
+    let epochs = rig.events().into_iter().filter_map(|event| match event {
+        Event::Assigned { epoch, .. } => Some(epoch),
+        _ => None,
+    });
+    epochs.last().unwrap()
+}
+
+#[test]
+fn a_commit_of_an_ownership_that_has_ended_is_fenced_and_not_sent_though_the_partition_came_back() {
+    let mut rig = Rig::new(|_| {});
+    rig.feed(Input::Subscribe(topics(&["t"]).into()));
+    rig.find();
+    rig.follow();
+    rig.give(&parts("t", &[0]));
+    let first = given(&mut rig);
+    rig.heartbeat(ErrorCode::UNKNOWN_MEMBER_ID);
+    rig.follow();
+    rig.give(&parts("t", &[0]));
+    let second = given(&mut rig);
+    rig.commit_since(1, tp("t", 0), 5, first);
+    let results = rig.commit_done(1).unwrap();
+    assert_eq!(results[0].1.as_ref().unwrap_err().kind, GroupErrorKind::Fenced);
+    assert!(rig.calls.is_empty());
+    rig.commit_since(2, tp("t", 0), 10, second);
+    assert_eq!(confirm(&mut rig), [(tp("t", 0), 10)]);
+    assert_eq!(rig.commit_done(2).unwrap()[0].1, Ok(()));
+}
+
+#[test]
+fn a_newer_commit_does_not_inherit_the_ownership_of_an_older_queued_one() {
+    let mut rig = Rig::stable(&[0], |_| {});
+    // The first one flies, so the others queue.
+    rig.commit(1, &[(tp("t", 0), 1)]);
+    rig.commit(2, &[(tp("t", 0), 2)]);
+    let flying = rig.expect("OffsetCommit");
+    rig.heartbeat(ErrorCode::UNKNOWN_MEMBER_ID);
+    rig.follow();
+    rig.give(&parts("t", &[0]));
+    let since = given(&mut rig);
+    rig.commit_since(3, tp("t", 0), 7, since);
+    let reply = commit_reply(&flying, ErrorCode::NONE);
+    rig.reply(&flying, reply);
+    assert_eq!(confirm(&mut rig), [(tp("t", 0), 7)]);
+    assert_eq!(rig.commit_done(3).unwrap()[0].1, Ok(()));
 }

@@ -1,6 +1,6 @@
 //! Leaving and pausing in the consumer protocol, and pausing in the classic one.
 
-use kavka_group::{CommitId, Config, Event, GroupProtocol, Input, OffsetAndMetadata};
+use kavka_group::{CommitId, Config, Event, GroupProtocol, Input, OffsetAndMetadata, ToCommit};
 use kavka_wire::ErrorCode;
 
 use crate::consumer::*;
@@ -191,7 +191,7 @@ fn while_suspended_nothing_can_be_committed_and_the_subscription_may_change() {
     suspend(&mut rig);
     rig.beat(ok(-1, None));
     rig.events();
-    let offsets = vec![(tp("t", 0), OffsetAndMetadata::new(3))];
+    let offsets = vec![ToCommit::now(tp("t", 0), OffsetAndMetadata::new(3))];
     rig.feed(Input::Commit { id: CommitId(1), offsets });
     assert!(rig.commit_done(1).unwrap()[0].1.is_err());
     rig.feed(Input::Subscribe(topics(&["u"]).into()));

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use kavka_group::{
     CallError, CallLane, CallTo, CommitId, Config, Epoch, Event, FetchId, Group, GroupError, GroupProtocol,
-    GroupReply, GroupRequest, Input, OffsetAndMetadata, Output, SortedSet, Token, TopicInfo, TopicMap,
-    TopicPartition,
+    GroupReply, GroupRequest, Input, OffsetAndMetadata, Output, SortedSet, ToCommit, Token, TopicInfo,
+    TopicMap, TopicPartition,
 };
 use kavka_wire::ErrorCode;
 use kavka_wire::codec::{Message, Writer};
@@ -239,7 +239,14 @@ impl Rig {
 
     pub(crate) fn commit(&mut self, id: u64, offsets: &[(TopicPartition, i64)]) {
         let offsets =
-            offsets.iter().map(|(at, offset)| (at.clone(), OffsetAndMetadata::new(*offset))).collect();
+            offsets.iter().map(|(at, offset)| ToCommit::now(at.clone(), OffsetAndMetadata::new(*offset)));
+        self.feed(Input::Commit { id: CommitId(id), offsets: offsets.collect() });
+    }
+
+    /// Commits an offset of the ownership that began with `since`.
+    pub(crate) fn commit_since(&mut self, id: u64, at: TopicPartition, offset: i64, since: Epoch) {
+        let value = OffsetAndMetadata::new(offset);
+        let offsets = vec![ToCommit { partition: at, value, since: Some(since) }];
         self.feed(Input::Commit { id: CommitId(id), offsets });
     }
 

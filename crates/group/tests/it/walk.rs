@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use kavka_group::assignor::{Assignor, Range, RoundRobin};
 use kavka_group::{
     CallError, CommitId, Config, Event, Group, GroupReply, GroupRequest, Input, OffsetAndMetadata, Output,
-    Token, TopicPartition,
+    ToCommit, Token, TopicPartition,
 };
 use kavka_wire::ErrorCode;
 
@@ -322,7 +322,7 @@ impl World {
         self.next_commit += 1;
         let id = self.next_commit;
         self.actors[index].commits.insert(id, (partition.clone(), offset));
-        let offsets = vec![(partition, OffsetAndMetadata::new(offset))];
+        let offsets = vec![ToCommit::now(partition, OffsetAndMetadata::new(offset))];
         self.feed(index, Input::Commit { id: CommitId(id), offsets });
     }
 
