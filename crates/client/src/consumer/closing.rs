@@ -75,14 +75,13 @@ impl Driver {
     /// Closes without the application, which has given up the consumer.
     pub(super) fn close(&mut self, reply: oneshot::Sender<Result<()>>) {
         self.begin_closing().replies.push(reply);
-        let mut offsets = self.stored();
         let partitions = self.slots.partitions();
-        self.take_out(&partitions);
-        for (_, given) in std::mem::take(&mut self.given) {
-            let stored =
-                given.placements.iter().filter_map(|p| Some((p.partition.clone(), p.uncommitted()?)));
-            offsets.extend(stored);
-        }
+        let mut placements = self.take_out(&partitions);
+        placements
+            .extend(std::mem::take(&mut self.given).into_iter().flat_map(|(_, given)| given.placements));
+        // What is stored from now on would come too late: it is refused.
+        placements.iter().for_each(|placement| placement.end());
+        let offsets: Vec<_> = placements.iter().filter_map(|placement| placement.to_commit()).collect();
         if !offsets.is_empty() {
             self.commit(offsets, CommitFor::Closing);
         }

@@ -36,14 +36,33 @@ impl From<i64> for Start {
     }
 }
 
-pub(super) type Offsets = Vec<(TopicPartition, OffsetAndMetadata)>;
+/// An offset to commit.
+#[derive(Debug, Clone)]
+pub(super) struct Offset {
+    pub(super) partition: TopicPartition,
+    pub(super) value: OffsetAndMetadata,
+    /// What it was read under, if the consumer had the partition when the offset was given.
+    pub(super) from: Option<Arc<Placement>>,
+}
+
+impl Offset {
+    /// Why it may not be committed, if that is known already.
+    pub(super) fn refusal(&self) -> Option<Error> {
+        let from = self.from.as_ref()?;
+        if from.is_forsaken() {
+            return Some(of_another_topic(&self.partition, self.value.offset));
+        }
+        from.tenure.has_ended().then(|| of_another_owner(&self.partition, self.value.offset))
+    }
+}
+
 pub(super) type CommittedOffsets = BTreeMap<TopicPartition, Result<Option<OffsetAndMetadata>>>;
 
 /// To the driver.
 #[derive(Debug)]
 pub(super) enum Command {
     Commit {
-        offsets: Offsets,
+        offsets: Vec<Offset>,
         reply: oneshot::Sender<Result<()>>,
     },
     Committed {
@@ -79,7 +98,7 @@ pub(super) enum Command {
     /// The application is done with a revocation; `offsets` are committed first.
     Release {
         id: u64,
-        offsets: Offsets,
+        offsets: Vec<Offset>,
         reply: Option<oneshot::Sender<Result<()>>>,
     },
     /// What begins at `offset` cannot be read: try again later.
@@ -150,6 +169,14 @@ pub(super) fn not_assigned(partition: &TopicPartition) -> Error {
     Error::new(ErrorKind::Configuration, "the partition is not assigned to this consumer")
         .at(&partition.topic, partition.partition)
         .remedy("it was never assigned, or it was revoked")
+}
+
+pub(super) fn of_another_owner(partition: &TopicPartition, offset: i64) -> Error {
+    let what = "the offset is from before the partition was given up or lost: another member may have gone further since";
+    Error::new(ErrorKind::Fenced, what)
+        .at(&partition.topic, partition.partition)
+        .at_offset(offset)
+        .remedy("drop what is left of it; whoever has the partition now reads again from the last commit")
 }
 
 pub(super) fn of_another_topic(partition: &TopicPartition, offset: i64) -> Error {

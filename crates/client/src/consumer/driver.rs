@@ -63,8 +63,8 @@ pub(super) struct Driver {
     /// Rung when the budget has room that the fetch machine waits for.
     pub(super) room: Arc<Notify>,
     pub(super) later: Later,
-    /// What the commits under way are for.
-    pub(super) commits: LiteMap<CommitId, CommitFor>,
+    /// What the commits under way are for, and what of them has failed already.
+    pub(super) commits: LiteMap<CommitId, (CommitFor, Option<Error>)>,
     /// What the offset fetches under way are for.
     pub(super) fetches: LiteMap<FetchId, FetchFor>,
     /// Revocations that the application has not answered.
@@ -165,7 +165,7 @@ impl Driver {
             Source::Assign(partitions) => {
                 let mut committed = Vec::new();
                 for (partition, start) in partitions.clone() {
-                    let Some(placement) = self.slots.add(partition) else { continue };
+                    let Some(placement) = self.slots.add(partition, None) else { continue };
                     match start {
                         Start::Committed => committed.push(placement),
                         start => self.start(&placement, start),
@@ -337,10 +337,10 @@ impl Driver {
 
     fn finish(mut self, error: Option<Error>) {
         for assigned in self.slots.iter() {
-            assigned.placement.end();
+            assigned.placement.part();
         }
         for given in self.given.values() {
-            given.placements.iter().for_each(|placement| placement.end());
+            given.placements.iter().for_each(|placement| placement.part());
         }
         self.ends.assignment.send_replace(Arc::default());
         if let Some(closing) = &mut self.closing {

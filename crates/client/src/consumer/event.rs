@@ -8,7 +8,7 @@ use kavka_group::{OffsetAndMetadata, TopicPartition};
 use tokio::sync::oneshot;
 
 use super::batch::Batch;
-use super::command::{Command, Commands, answer};
+use super::command::{Command, Commands, Offset, answer};
 use super::placement::Placement;
 use crate::{Error, Result};
 
@@ -86,7 +86,7 @@ impl Revocation {
         mut self,
         offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
     ) -> Result<()> {
-        let offsets = offsets.into_iter().collect();
+        let offsets = offsets.into_iter().map(|(partition, value)| self.offset(partition, value)).collect();
         let (reply, outcome) = oneshot::channel();
         self.send(offsets, Some(reply))?;
         answer(outcome).await
@@ -111,15 +111,19 @@ impl Revocation {
         let _ = self.send(offsets, None);
     }
 
-    fn stored(&self) -> Vec<(TopicPartition, OffsetAndMetadata)> {
-        let stored =
-            |placement: &Arc<Placement>| Some((placement.partition.clone(), placement.uncommitted()?));
-        self.placements.iter().filter_map(stored).collect()
+    /// An offset of the ownership that ends with this revocation.
+    fn offset(&self, partition: TopicPartition, value: OffsetAndMetadata) -> Offset {
+        let from = self.placements.iter().find(|placement| placement.partition == partition).cloned();
+        Offset { partition, value, from }
+    }
+
+    fn stored(&self) -> Vec<Offset> {
+        self.placements.iter().filter_map(|placement| placement.to_commit()).collect()
     }
 
     fn send(
         &mut self,
-        offsets: Vec<(TopicPartition, OffsetAndMetadata)>,
+        offsets: Vec<Offset>,
         reply: Option<oneshot::Sender<Result<()>>>,
     ) -> Result<(), Error> {
         match self.commands.take() {

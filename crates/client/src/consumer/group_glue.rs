@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use kavka_group::{
     CommitId, CommitOutcomes, Epoch, Event, FetchId, FetchOutcomes, GroupError, GroupErrorKind, Input,
-    OffsetAndMetadata, Output, TopicPartition,
+    OffsetAndMetadata, Output, ToCommit, TopicPartition,
 };
 use kavka_net::clock;
 use tokio::sync::oneshot;
 
 use super::calls::{self, GroupCall};
-use super::command::{CommittedOffsets, Control, Item, Offsets, Start, of_another_topic};
+use super::command::{CommittedOffsets, Control, Item, Offset, Start};
 use super::driver::Driver;
 use super::event::Revocation;
 use super::fetch::{self, Input as FetchInput, OffsetReset, Slot};
@@ -31,7 +31,7 @@ pub(super) enum CommitFor {
     },
     /// What was stored, from time to time.
     Stored {
-        offsets: Offsets,
+        offsets: Vec<Offset>,
     },
     /// A revocation, which ends with it.
     Release {
@@ -69,12 +69,6 @@ pub(super) struct Given {
     pub(super) deadline: Option<Instant>,
 }
 
-impl Given {
-    fn is_forsaken(&self, partition: &TopicPartition) -> bool {
-        self.placements.iter().any(|p| p.partition == *partition && p.is_forsaken())
-    }
-}
-
 impl Driver {
     pub(super) fn tell_group(&mut self, input: Input) {
         if let Some(group) = &mut self.group {
@@ -108,11 +102,11 @@ impl Driver {
 
     fn on_event(&mut self, event: Event) {
         match event {
-            Event::Assigned { added, all, .. } => {
+            Event::Assigned { added, all, epoch } => {
                 if !self.naming.is_under_way() {
                     self.topics.keep_named(|topic| all.iter().any(|p| p.topic == *topic));
                 }
-                self.on_assigned(added);
+                self.on_assigned(added, epoch);
             }
             Event::Revoke { epoch, partitions, deadline } => self.on_revoke(epoch, partitions, deadline),
             Event::Lost { partitions, error } => self.on_lost(partitions, &error),
@@ -154,12 +148,13 @@ impl Driver {
 
     // Partitions come and go.
 
-    fn on_assigned(&mut self, added: Vec<TopicPartition>) {
+    fn on_assigned(&mut self, added: Vec<TopicPartition>, since: Epoch) {
         if added.is_empty() || self.closing.is_some() || self.resting.is_some() {
             return;
         }
         tracing::info!(count = added.len(), "partitions assigned");
-        let placements: Vec<_> = added.iter().filter_map(|p| self.slots.add(p.clone())).collect();
+        let placements: Vec<_> =
+            added.iter().filter_map(|p| self.slots.add(p.clone(), Some(since))).collect();
         // Their topics are the ones that are known now; nothing else has changed since the last look.
         self.restart_recreated(&self.net.cluster());
         self.tell(Control::Assigned(added));
@@ -209,29 +204,28 @@ impl Driver {
         }
     }
 
-    pub(super) fn release(&mut self, id: u64, offsets: Offsets, reply: Option<oneshot::Sender<Result<()>>>) {
+    pub(super) fn release(
+        &mut self,
+        id: u64,
+        offsets: Vec<Offset>,
+        reply: Option<oneshot::Sender<Result<()>>>,
+    ) {
         if !self.given.contains_key(&id) {
             let lost = Error::new(ErrorKind::Fenced, "the partitions were lost before they were released")
                 .remedy("their new owner repeats what was not committed");
             self.acks.extend(reply.map(|reply| (reply, if offsets.is_empty() { Ok(()) } else { Err(lost) })));
             return;
         }
-        let forsaken = |p: &TopicPartition| self.given.get(&id).is_some_and(|given| given.is_forsaken(p));
-        if let Some((partition, value)) = offsets.iter().find(|(partition, _)| forsaken(partition)) {
-            let error = of_another_topic(partition, value.offset);
-            self.acks.extend(reply.map(|reply| (reply, Err(error))));
-            self.released(id);
-        } else if offsets.is_empty() {
+        if offsets.is_empty() {
             self.acks.extend(reply.map(|reply| (reply, Ok(()))));
-            self.released(id);
-        } else {
-            self.commit(offsets, CommitFor::Release { id, reply });
+            return self.released(id);
         }
+        self.commit(offsets, CommitFor::Release { id, reply });
     }
 
     fn released(&mut self, id: u64) {
         let Some(given) = self.given.remove(&id) else { return };
-        given.placements.iter().for_each(|placement| placement.end());
+        given.placements.iter().for_each(|placement| placement.part());
         for epoch in given.epochs {
             self.tell_group(Input::Released { epoch });
         }
@@ -240,13 +234,13 @@ impl Driver {
     fn on_lost(&mut self, partitions: Vec<TopicPartition>, error: &GroupError) {
         tracing::warn!(%error, count = partitions.len(), "partitions lost");
         for placement in self.take_out(&partitions) {
-            placement.end();
+            placement.part();
         }
         // A revocation that was not answered has come to nothing.
         self.given.retain(|_, given| {
             let lost = given.placements.iter().any(|p| partitions.contains(&p.partition));
             if lost {
-                given.placements.iter().for_each(|placement| placement.end());
+                given.placements.iter().for_each(|placement| placement.part());
             }
             !lost
         });
@@ -257,7 +251,7 @@ impl Driver {
 
     // Commits.
 
-    pub(super) fn commit(&mut self, offsets: Offsets, purpose: CommitFor) {
+    pub(super) fn commit(&mut self, offsets: Vec<Offset>, purpose: CommitFor) {
         let id = CommitId(self.next_id());
         if self.group.is_none() {
             let error = Error::new(ErrorKind::Configuration, "offsets cannot be committed without a group")
@@ -267,21 +261,36 @@ impl Driver {
         if offsets.is_empty() {
             return self.commit_over(purpose, Ok(()));
         }
-        if !matches!(purpose, CommitFor::Refresh) {
-            self.offsets_refresh.committed(offsets.iter().map(|(partition, _)| partition));
+        let mut fenced = None;
+        let mut offsets = offsets;
+        offsets.retain(|offset| match offset.refusal() {
+            Some(error) => {
+                fenced.get_or_insert(error);
+                false
+            }
+            None => true,
+        });
+        if offsets.is_empty() {
+            return self.commit_over(purpose, fenced.map_or(Ok(()), Err));
         }
-        self.commits.insert(id, purpose);
-        self.tell_group(Input::Commit { id, offsets });
+        if !matches!(purpose, CommitFor::Refresh) {
+            self.offsets_refresh.committed(offsets.iter().map(|offset| &offset.partition));
+        }
+        self.commits.insert(id, (purpose, fenced));
+        let bound = |Offset { partition, value, from }| {
+            let since = from.and_then(|from: Arc<Placement>| from.tenure.since);
+            ToCommit { partition, value, since }
+        };
+        self.tell_group(Input::Commit { id, offsets: offsets.into_iter().map(bound).collect() });
     }
 
     /// What was stored and not committed.
-    pub(super) fn stored(&self) -> Offsets {
-        let stored = |p: &Arc<Placement>| Some((p.partition.clone(), p.uncommitted()?));
-        self.slots.iter().filter_map(|assigned| stored(&assigned.placement)).collect()
+    fn stored(&self) -> Vec<Offset> {
+        self.slots.iter().filter_map(|assigned| assigned.placement.to_commit()).collect()
     }
 
     pub(super) fn commit_stored(&mut self) {
-        let under_way = self.commits.values().any(|purpose| matches!(purpose, CommitFor::Stored { .. }));
+        let under_way = self.commits.values().any(|(purpose, _)| matches!(purpose, CommitFor::Stored { .. }));
         let offsets = self.stored();
         if under_way || offsets.is_empty() {
             return;
@@ -290,21 +299,19 @@ impl Driver {
     }
 
     fn on_committed(&mut self, id: CommitId, results: CommitOutcomes) {
-        let Some(purpose) = self.commits.remove(&id) else { return };
+        let Some((purpose, fenced)) = self.commits.remove(&id) else { return };
         if let CommitFor::Stored { offsets } = &purpose {
-            for (partition, value) in offsets {
-                if matches!(results.get(partition), Some(Ok(())))
-                    && let Some(assigned) = self.slots.find(partition)
-                {
-                    assigned.placement.set_committed(value.offset);
+            // A placement that was replaced meanwhile: its successor has offsets of its own.
+            for Offset { partition, value, from } in offsets {
+                if let (Some(Ok(())), Some(from)) = (results.get(partition), from) {
+                    from.set_committed(value.offset);
                 }
             }
         }
         let failed = results.into_iter().find_map(|(partition, result)| Some((partition, result.err()?)));
-        let outcome = failed.map_or(Ok(()), |(partition, error)| {
-            Err(self.group_error(error).at(&partition.topic, partition.partition))
-        });
-        self.commit_over(purpose, outcome);
+        let failed = failed
+            .map(|(partition, error)| self.group_error(error).at(&partition.topic, partition.partition));
+        self.commit_over(purpose, fenced.or(failed).map_or(Ok(()), Err));
     }
 
     fn commit_over(&mut self, purpose: CommitFor, outcome: Result<()>) {

@@ -8,7 +8,7 @@ use kavka_group::{OffsetAndMetadata, TopicPartition};
 use tokio::sync::{oneshot, watch};
 
 use super::batch::Batch;
-use super::command::{Command, Commands, Start, answer, not_assigned, of_another_topic};
+use super::command::{Command, Commands, Offset, Start, answer, not_assigned};
 use super::fetch::IsolationLevel;
 use super::pattern::Wanted;
 use super::placement::{Assignment, Placement};
@@ -88,10 +88,7 @@ impl ConsumerHandle {
     ///
     /// Cancel safety: once it was polled, the commit takes place whether or not it is awaited to the end.
     pub async fn commit(&self, batch: &Batch) -> Result<()> {
-        if batch.placement.is_forsaken() {
-            return Err(of_another_topic(batch.topic_partition(), batch.next_offset));
-        }
-        self.commit_offsets([(batch.topic_partition().clone(), batch.offset_to_commit())]).await
+        self.commit_all(vec![batch.placement.offset(batch.offset_to_commit())]).await
     }
 
     /// Commits any offsets, as [`commit`](Self::commit) does. An offset is that of the next record to read: one behind the last
@@ -100,7 +97,15 @@ impl ConsumerHandle {
         &self,
         offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
     ) -> Result<()> {
-        let offsets = offsets.into_iter().collect();
+        // They belong to what the caller has now, whoever may have the partition when the commit is made.
+        let offset = |(partition, value)| {
+            let from = self.placement(&partition);
+            Offset { partition, value, from }
+        };
+        self.commit_all(offsets.into_iter().map(offset).collect()).await
+    }
+
+    async fn commit_all(&self, offsets: Vec<Offset>) -> Result<()> {
         let (reply, outcome) = oneshot::channel();
         self.commands.send(Command::Commit { offsets, reply })?;
         answer(outcome).await

@@ -23,6 +23,7 @@ mod refresh;
 mod resting;
 mod slots;
 mod stall;
+mod tenure;
 mod topics;
 mod watch;
 

@@ -8,7 +8,9 @@ use kavka_group::{OffsetAndMetadata, TopicPartition};
 use litemap::LiteMap;
 use tokio::sync::Notify;
 
+use super::command::Offset;
 use super::fetch::{Charge, PartitionGauges, Slot};
+use super::tenure::Tenure;
 
 /// The partitions of a consumer, each where it is read from now.
 pub(super) type Assignment = LiteMap<TopicPartition, Arc<Placement>>;
@@ -23,6 +25,7 @@ pub(super) struct Placement {
     /// Tells the placements of one slot apart.
     pub(super) epoch: u32,
     pub(super) gauges: Arc<PartitionGauges>,
+    pub(super) tenure: Arc<Tenure>,
     state: AtomicU8,
     /// The topic was deleted, and another one has its name: what is known of offsets says nothing about that one.
     topic_gone: AtomicBool,
@@ -49,6 +52,7 @@ impl Placement {
         slot: Slot,
         epoch: u32,
         gauges: Arc<PartitionGauges>,
+        tenure: Arc<Tenure>,
         paused: bool,
     ) -> Self {
         Placement {
@@ -56,6 +60,7 @@ impl Placement {
             slot,
             epoch,
             gauges,
+            tenure,
             state: AtomicU8::new(LIVE),
             topic_gone: AtomicBool::new(false),
             paused: AtomicU8::new(u8::from(paused)),
@@ -139,6 +144,22 @@ impl Placement {
         Some(OffsetAndMetadata { leader_epoch, ..OffsetAndMetadata::new(offset) })
     }
 
+    /// What is to be committed of it, if anything is.
+    pub(super) fn to_commit(self: &Arc<Self>) -> Option<Offset> {
+        Some(self.offset(self.uncommitted()?))
+    }
+
+    /// An offset that was read under it.
+    pub(super) fn offset(self: &Arc<Self>, value: OffsetAndMetadata) -> Offset {
+        Offset { partition: self.partition.clone(), value, from: Some(self.clone()) }
+    }
+
+    /// The partition is not this consumer's any more.
+    pub(super) fn part(&self) {
+        self.end();
+        self.tenure.end();
+    }
+
     /// The coordinator confirmed a commit.
     pub(super) fn set_committed(&self, offset: i64) {
         self.committed.store(offset, SeqCst);
@@ -198,7 +219,14 @@ mod tests {
     use super::*;
 
     fn placement() -> Placement {
-        Placement::new(TopicPartition::new("orders", 0), 0, 1, Arc::default(), false)
+        Placement::new(
+            TopicPartition::new("orders", 0),
+            0,
+            1,
+            Arc::default(),
+            Arc::new(Tenure::new(None)),
+            false,
+        )
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Instant;
 use kavka_group::{FetchOutcomes, SortedSet, TopicPartition};
 use kavka_net::clock;
 
+use super::command::Offset;
 use super::driver::Driver;
 use super::group_glue::{CommitFor, FetchFor};
 
@@ -61,7 +62,7 @@ impl Driver {
             match result {
                 // Newer ones may be under way.
                 _ if self.offsets_refresh.fresh.contains(&partition) => {}
-                Ok(Some(value)) => offsets.push((partition, value)),
+                Ok(Some(value)) => offsets.push(Offset { partition, value, from: None }),
                 Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(%partition, %error, "a committed offset cannot be committed again")

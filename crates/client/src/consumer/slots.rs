@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kavka_group::TopicPartition;
+use kavka_group::{Epoch, TopicPartition};
 use kavka_net::Cluster;
 use kavka_wire::Uuid;
 
 use super::fetch::{PartitionGauges, Slot};
 use super::placement::{Assignment, Placement};
+use super::tenure::Tenure;
 
 /// One partition of the consumer.
 #[derive(Debug)]
@@ -34,8 +35,8 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    /// Adds a partition, unless it is there.
-    pub(super) fn add(&mut self, partition: TopicPartition) -> Option<Arc<Placement>> {
+    /// Adds a partition that is this consumer's `since` this epoch of the group, unless it is there.
+    pub(super) fn add(&mut self, partition: TopicPartition, since: Option<Epoch>) -> Option<Arc<Placement>> {
         if self.by_partition.contains_key(&partition) {
             return None;
         }
@@ -44,14 +45,26 @@ impl Slots {
             (self.list.len() - 1) as Slot
         });
         self.by_partition.insert(partition.clone(), slot);
-        Some(self.place(slot as usize, partition, Arc::<PartitionGauges>::default(), false))
+        Some(self.place(
+            slot as usize,
+            partition,
+            Arc::<PartitionGauges>::default(),
+            Arc::new(Tenure::new(since)),
+            false,
+        ))
     }
 
     /// Gives a partition a new placement: whatever was read under the old one is void.
     pub(super) fn replace(&mut self, slot: Slot) -> Option<Arc<Placement>> {
         let old = self.get(slot)?.placement.clone();
         old.end();
-        Some(self.place(slot as usize, old.partition.clone(), old.gauges.clone(), old.is_paused()))
+        Some(self.place(
+            slot as usize,
+            old.partition.clone(),
+            old.gauges.clone(),
+            old.tenure.clone(),
+            old.is_paused(),
+        ))
     }
 
     fn place(
@@ -59,11 +72,12 @@ impl Slots {
         slot: usize,
         partition: TopicPartition,
         gauges: Arc<PartitionGauges>,
+        tenure: Arc<Tenure>,
         paused: bool,
     ) -> Arc<Placement> {
         self.epoch = self.epoch.wrapping_add(1);
         self.changed = true;
-        let placement = Arc::new(Placement::new(partition, slot as Slot, self.epoch, gauges, paused));
+        let placement = Arc::new(Placement::new(partition, slot as Slot, self.epoch, gauges, tenure, paused));
         let old = self.list[slot].as_ref();
         let (started, topic_id) = old.map_or((false, Uuid::ZERO), |old| (old.started, old.topic_id));
         self.list[slot] = Some(Assigned { placement: placement.clone(), started, sent: false, topic_id });
@@ -141,13 +155,13 @@ mod tests {
     fn a_slot_is_used_again_under_a_higher_epoch() {
         let mut slots = Slots::default();
         let partition = TopicPartition::new("orders", 0);
-        let first = slots.add(partition.clone()).unwrap();
-        assert!(slots.add(partition.clone()).is_none());
+        let first = slots.add(partition.clone(), None).unwrap();
+        assert!(slots.add(partition.clone(), None).is_none());
         let second = slots.replace(first.slot).unwrap();
         assert!(!first.is_live() && second.is_live() && second.epoch > first.epoch);
         assert!(slots.current(first.slot, first.epoch).is_none());
         slots.remove(&partition).unwrap();
-        let third = slots.add(TopicPartition::new("orders", 1)).unwrap();
+        let third = slots.add(TopicPartition::new("orders", 1), None).unwrap();
         assert!(third.slot == first.slot && third.epoch > second.epoch);
         assert_eq!(slots.snapshot().unwrap().len(), 1);
         assert!(slots.snapshot().is_none());

@@ -4,6 +4,7 @@ use kavka_wire::records::{BatchBuilder, Finish, rewrite_producer};
 use proptest::prelude::*;
 
 use super::super::fetch::{Charge, Gauge};
+use super::super::tenure::Tenure;
 use super::*;
 
 const TRANSACTIONAL: i16 = 1 << 4;
@@ -59,7 +60,14 @@ impl Rig {
             charge: Charge::new(&gauge, &gauges, records.len()),
             records,
         };
-        let placement = Placement::new(TopicPartition::new("orders", 3), 0, 1, gauges, false);
+        let placement = Placement::new(
+            TopicPartition::new("orders", 3),
+            0,
+            1,
+            gauges,
+            Arc::new(Tenure::new(None)),
+            false,
+        );
         let chunk = Chunk::new(fetched, Arc::new(placement), Arc::default());
         Rig { gauge, chunk, unpack: Decompressor::new() }
     }

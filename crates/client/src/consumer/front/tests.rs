@@ -6,6 +6,7 @@ use super::super::chunk::Chunk;
 use super::super::command::Commands;
 use super::super::fetch::{Charge, Fetched, Gauge, IsolationLevel};
 use super::super::placement::Assignment;
+use super::super::tenure::Tenure;
 use super::*;
 
 /// A consumer whose driver is the test.
@@ -32,7 +33,14 @@ fn rig() -> Rig {
     let pulse = Arc::<Pulse>::default();
     let ends = FrontEnds { control: control_end, items: items_end, pulse: pulse.clone() };
     let driver = tokio::spawn(std::future::pending());
-    let placement = Placement::new(TopicPartition::new("orders", 0), 0, 1, Arc::default(), false);
+    let placement = Placement::new(
+        TopicPartition::new("orders", 0),
+        0,
+        1,
+        Arc::default(),
+        Arc::new(Tenure::new(None)),
+        false,
+    );
     Rig {
         consumer: Consumer::new(handle, ends, 500, false, driver),
         control,
