@@ -117,9 +117,9 @@ pub(super) enum Command {
 /// To the consumer; looked at before records are handed out.
 #[derive(Debug)]
 pub(super) enum Control {
-    Assigned(Vec<TopicPartition>),
+    Assigned(Vec<Arc<Placement>>),
     Revoked(Revocation),
-    Lost(Vec<TopicPartition>),
+    Lost(Vec<Arc<Placement>>),
     /// Partitions were resumed: look at what was set aside.
     Resumed,
     /// Something to tell; the consumer goes on.

@@ -308,14 +308,17 @@ impl Driver {
         }
     }
 
-    pub(super) fn tell(&self, control: Control) {
+    /// What is told is visible to the handles before.
+    pub(super) fn tell(&mut self, control: Control) {
+        self.publish();
         // First: what is taken was counted before.
         self.ends.pulse.control_sent();
         // A consumer that was dropped has nobody to tell, and ends this task.
         let _ = self.ends.control.send(control);
     }
 
-    pub(super) fn send(&self, item: Item) {
+    pub(super) fn send(&mut self, item: Item) {
+        self.publish();
         self.ends.pulse.item_sent();
         let _ = self.ends.items.send(item);
     }

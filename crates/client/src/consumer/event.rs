@@ -55,6 +55,11 @@ impl Revocation {
         Revocation { partitions, placements, deadline, id, commands: Some(commands) }
     }
 
+    /// All of its partitions were lost, or released for a consumer that ends.
+    pub(super) fn has_ended(&self) -> bool {
+        self.placements.iter().all(|placement| placement.tenure.has_ended())
+    }
+
     /// Which partitions.
     pub fn partitions(&self) -> &[TopicPartition] {
         &self.partitions

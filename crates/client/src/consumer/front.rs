@@ -173,9 +173,15 @@ impl Consumer {
             self.pulse.control_taken();
         }
         match control {
-            Some(Control::Assigned(partitions)) => Ok(Some(Event::Assigned(partitions))),
+            Some(Control::Assigned(placements)) => {
+                Ok(named(placements, |placement| placement.tenure.tell()).map(Event::Assigned))
+            }
+            // What ended before it was taken is told as lost, and only so.
+            Some(Control::Revoked(revocation)) if revocation.has_ended() => Ok(None),
             Some(Control::Revoked(revocation)) => Ok(Some(Event::Revoked(revocation))),
-            Some(Control::Lost(partitions)) => Ok(Some(Event::Lost(partitions))),
+            Some(Control::Lost(placements)) => {
+                Ok(named(placements, |placement| placement.tenure.was_told()).map(Event::Lost))
+            }
             Some(Control::Failed(error)) => Err(error),
             Some(Control::Resumed) => {
                 self.unpark();
@@ -406,6 +412,13 @@ impl Consumer {
         }
         Ok(())
     }
+}
+
+/// The partitions that are worth telling, if any are.
+fn named(placements: Vec<Arc<Placement>>, told: impl Fn(&Placement) -> bool) -> Option<Vec<TopicPartition>> {
+    let told = placements.iter().filter(|placement| told(placement));
+    let partitions: Vec<_> = told.map(|placement| placement.partition.clone()).collect();
+    (!partitions.is_empty()).then_some(partitions)
 }
 
 impl Drop for Consumer {

@@ -157,7 +157,7 @@ impl Driver {
             added.iter().filter_map(|p| self.slots.add(p.clone(), Some(since))).collect();
         // Their topics are the ones that are known now; nothing else has changed since the last look.
         self.restart_recreated(&self.net.cluster());
-        self.tell(Control::Assigned(added));
+        self.tell(Control::Assigned(placements.clone()));
         self.ask_committed(placements);
     }
 
@@ -233,19 +233,19 @@ impl Driver {
 
     fn on_lost(&mut self, partitions: Vec<TopicPartition>, error: &GroupError) {
         tracing::warn!(%error, count = partitions.len(), "partitions lost");
-        for placement in self.take_out(&partitions) {
-            placement.part();
-        }
+        let mut lost = self.take_out(&partitions);
         // A revocation that was not answered has come to nothing.
         self.given.retain(|_, given| {
-            let lost = given.placements.iter().any(|p| partitions.contains(&p.partition));
-            if lost {
-                given.placements.iter().for_each(|placement| placement.part());
+            let stays = !given.placements.iter().any(|p| partitions.contains(&p.partition));
+            if !stays {
+                lost.extend_from_slice(&given.placements);
             }
-            !lost
+            stays
         });
+        lost.sort_by(|a, b| a.partition.cmp(&b.partition));
+        lost.iter().for_each(|placement| placement.part());
         if self.closing.is_none() {
-            self.tell(Control::Lost(partitions));
+            self.tell(Control::Lost(lost));
         }
     }
 

@@ -11,12 +11,26 @@ use kavka_group::Epoch;
 pub(super) struct Tenure {
     /// The group's epoch of the assignment. `None` with partitions that were assigned by hand: those have no other owner.
     pub(super) since: Option<Epoch>,
+    told: AtomicBool,
     ended: AtomicBool,
 }
 
 impl Tenure {
     pub(super) fn new(since: Option<Epoch>) -> Self {
-        Tenure { since, ended: AtomicBool::new(false) }
+        Tenure { since, told: AtomicBool::new(false), ended: AtomicBool::new(false) }
+    }
+
+    /// Notes that the application is told of its beginning. False: it has ended before that, and is not worth telling.
+    pub(super) fn tell(&self) -> bool {
+        !self.has_ended() && {
+            self.told.store(true, SeqCst);
+            true
+        }
+    }
+
+    /// Whether the application was told of its beginning, and so has to be told of its end.
+    pub(super) fn was_told(&self) -> bool {
+        self.told.load(SeqCst)
     }
 
     pub(super) fn has_ended(&self) -> bool {

@@ -152,7 +152,7 @@ async fn an_assignment_is_told_before_its_first_record() {
     let mut rig = rig();
     // Both come after control was looked at and before items are.
     assert!(rig.consumer.look_at_control().unwrap().is_none());
-    rig.tell(Control::Assigned(vec![rig.placement.partition.clone()]));
+    rig.tell(Control::Assigned(vec![rig.placement.clone()]));
     rig.record(0);
     assert!(matches!(rig.consumer.next_item().unwrap(), Next::Again));
     assert!(matches!(rig.consumer.event().await.unwrap(), Event::Assigned(_)));
