@@ -94,6 +94,7 @@ impl Batch {
             body: self.bytes.get(HEADER_LEN..self.first_size).unwrap_or_default(),
             rest: self.bytes.get(self.first_size..).unwrap_or_default(),
             left: self.count,
+            floor: self.first_offset,
         }
     }
 
@@ -141,6 +142,8 @@ pub struct BatchRecords<'a> {
     body: &'a [u8],
     rest: &'a [u8],
     left: usize,
+    /// Below it nothing is handed out: offsets of a damaged log may repeat.
+    floor: i64,
 }
 
 impl<'a> BatchRecords<'a> {
@@ -169,6 +172,10 @@ impl<'a> Iterator for BatchRecords<'a> {
             if self.cursor.remaining() > 0 {
                 // Every record was read once before the batch was made: an error cannot come any more.
                 let record = self.cursor.next(self.body)?.ok()?;
+                if record.offset() < self.floor {
+                    continue;
+                }
+                self.floor = record.offset() + 1;
                 self.left -= 1;
                 return Some(record);
             }

@@ -125,14 +125,16 @@ impl Chunk {
             self.records = whole.with(std::mem::take(&mut self.records));
         }
         let max = max.max(1);
-        if self.open.is_some() {
-            return self.take_open(max).map(Some);
-        }
         let mut run = Run::default();
         while run.count < max {
+            if self.open.is_some() {
+                match self.take_open(max)? {
+                    Some(batch) => return Ok(Some(batch)),
+                    None => continue,
+                }
+            }
             match self.step(&mut run, max, unpack) {
-                Ok(Some(Step::Taken)) => {}
-                Ok(Some(Step::Opened)) => return self.take_open(max).map(Some),
+                Ok(Some(Step::Taken | Step::Opened)) => {}
                 Ok(None) | Ok(Some(Step::Full)) => break,
                 Err(error) if run.count == 0 => return Err(self.unreadable(error)),
                 // It comes again when it is the first.
@@ -174,18 +176,19 @@ impl Chunk {
             self.skip_batch(&header)?;
             return Ok(Some(Step::Taken));
         }
+        // Nothing that the header says is acted on before the checksum is right; that the run is full costs nothing to say again.
         let unwanted = self.transactions.is_aborted(&header) || header.next_offset() <= self.position;
         let large = header.record_count as usize > max - run.count;
         let follows = header.base_offset >= self.position && run.fits(&header);
         if run.count > 0 && (unwanted || large || !follows) {
             return Ok(Some(Step::Full));
         }
+        let batch = self.wire_batch(self.at)?;
+        batch.verify_crc()?;
         if unwanted {
             self.passed(&header);
             return Ok(Some(Step::Taken));
         }
-        let batch = self.wire_batch(self.at)?;
-        batch.verify_crc()?;
         let packed = header.codec() != Ok(Codec::None);
         if large {
             let bytes = if packed { self.unpacked_alone(&batch, unpack)? } else { batch.bytes().clone() };
@@ -247,9 +250,9 @@ impl Chunk {
 
     /// Steps over a wire batch that has nothing to hand out.
     fn skip_batch(&mut self, header: &BatchHeader) -> Result<(), RecordError> {
+        let batch = self.wire_batch(self.at)?;
+        batch.verify_crc()?;
         if header.is_control() {
-            let batch = self.wire_batch(self.at)?;
-            batch.verify_crc()?;
             self.transactions.pass_control(&batch);
         }
         self.passed(header);
@@ -305,20 +308,20 @@ impl Chunk {
         Ok(Step::Opened)
     }
 
-    /// The next piece of the open wire batch.
-    fn take_open(&mut self, max: usize) -> Result<Batch, Error> {
+    /// The next piece of the open wire batch. `None`: nothing of it was left to hand out, and it is closed.
+    fn take_open(&mut self, max: usize) -> Result<Option<Batch>, Error> {
         let Some(open) = self.open.as_mut() else {
             return Err(Error::new(ErrorKind::Bug, "no wire batch is open"));
         };
         let start = open.cursor;
         let body = &open.bytes[HEADER_LEN..];
         let mut cursor = start;
-        let piece = match walk_on(&mut cursor, body, max) {
+        let piece = match walk_on(&mut cursor, body, max, self.position) {
             Ok(piece) => piece,
             Err(error) => return Err(self.unreadable(error)),
         };
         open.cursor = cursor;
-        self.position = piece.last_offset + 1;
+        self.position = self.position.max(piece.last_offset + 1);
         let bytes = open.bytes.clone();
         if cursor.remaining() == 0 {
             self.position = self.position.max(open.next_offset);
@@ -328,7 +331,10 @@ impl Chunk {
                 self.position = self.position.max(self.end);
             }
         }
-        Ok(Batch {
+        if piece.count == 0 {
+            return Ok(None);
+        }
+        Ok(Some(Batch {
             placement: self.placement.clone(),
             first_size: bytes.len(),
             bytes,
@@ -338,7 +344,7 @@ impl Chunk {
             next_offset: self.position,
             leader_epoch: self.leader_epoch,
             high_watermark: self.high_watermark,
-        })
+        }))
     }
 
     fn unreadable(&self, error: RecordError) -> Error {
@@ -463,16 +469,21 @@ fn walk(body: &[u8], header: &BatchHeader, from: i64) -> Result<Walked, RecordEr
     if header.base_offset < from {
         cursor.skip_below(body, from)?;
     }
-    walk_on(&mut cursor, body, usize::MAX)
+    walk_on(&mut cursor, body, usize::MAX, from)
 }
 
-/// Reads up to `max` records; behind the last one of the wire batch it must end.
-fn walk_on(cursor: &mut Cursor, body: &[u8], max: usize) -> Result<Walked, RecordError> {
+/// Reads up to `max` records, and leaves out those whose offset is not above all before it, or below `floor`: it was had before. Behind
+/// the last one of the wire batch it must end.
+fn walk_on(cursor: &mut Cursor, body: &[u8], max: usize, mut floor: i64) -> Result<Walked, RecordError> {
     let mut walked = Walked { start: *cursor, count: 0, first_offset: -1, last_offset: -1 };
     while walked.count < max
         && let Some(record) = cursor.next(body)
     {
         let offset = record?.offset();
+        if offset < floor {
+            continue;
+        }
+        floor = offset + 1;
         if walked.count == 0 {
             walked.first_offset = offset;
         }

@@ -179,6 +179,55 @@ fn a_damaged_batch_is_told_after_all_before_it_and_again_until_it_is_left() {
     }
 }
 
+/// One bit of the header or the body of a batch is another than when its checksum was made.
+fn broken(mut bytes: Vec<u8>, at: usize, value: &[u8]) -> Vec<u8> {
+    bytes[at..at + value.len()].copy_from_slice(value);
+    bytes
+}
+
+#[test]
+fn nothing_of_a_batch_is_believed_before_its_checksum_is_right() {
+    let data = wire(1, &["a", "b"], Codec::None);
+    let ten = || wire(1, &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"], Codec::None);
+    let cases: [(&str, Vec<u8>, &[(i64, i64)]); 4] = [
+        ("a count of 0", broken(data.clone(), 57, &0_i32.to_be_bytes()), &[]),
+        (
+            "a producer whose transaction was aborted",
+            {
+                let fine = of_producer(data.clone(), 9, TRANSACTIONAL);
+                broken(fine, 43, &8_i64.to_be_bytes())
+            },
+            &[(8, 0)],
+        ),
+        ("attributes of a marker", broken(data, 21, &(TRANSACTIONAL | CONTROL).to_be_bytes()), &[]),
+        ("an end that was read before", broken(ten(), 23, &(-1_i32).to_be_bytes()), &[]),
+    ];
+    for (what, bad, aborted) in cases {
+        let log = [wire(0, &["first"], Codec::None), bad, wire(20, &["last"], Codec::None)];
+        let mut rig = Rig::new(&log, 0, 21, aborted);
+        assert_eq!(rig.take(500).unwrap().unwrap().next_offset(), 1, "{what}");
+        assert_eq!(rig.take(500).unwrap_err().kind(), ErrorKind::Data, "{what}");
+    }
+}
+
+#[test]
+fn offsets_that_repeat_or_go_back_are_left_out() {
+    // Offsets 5, 0, 3, 3, 9, 1 in one batch, whose checksum is right.
+    let mut bytes = wire(0, &["5", "0", "3", "3'", "9", "1"], Codec::None);
+    let mut at = HEADER_LEN;
+    for delta in [5_u8, 0, 3, 3, 9, 1] {
+        // Length, attributes and time take a byte each.
+        bytes[at + 3] = delta * 2;
+        at += 1 + usize::from(bytes[at]) / 2;
+    }
+    bytes[23..27].copy_from_slice(&9_i32.to_be_bytes());
+    let log = [of_producer(bytes, -1, 0), wire(10, &["10"], Codec::None)];
+    for max in [500, 1, 2] {
+        assert_eq!(offsets(&Rig::new(&log, 0, 11, &[]).all(max)), [5, 9, 10], "{max} at once");
+        assert_eq!(offsets(&Rig::new(&log, 6, 11, &[]).all(max)), [9, 10], "{max} at once");
+    }
+}
+
 #[test]
 fn what_does_not_fit_its_batch_is_an_error_although_the_checksum_is_right() {
     let mut log = wire(0, &["hello"], Codec::None);
