@@ -7,7 +7,7 @@ use bytes::Bytes;
 use kavka_group::{OffsetAndMetadata, TopicPartition};
 use kavka_wire::records::{BatchHeader, Cursor, HEADER_LEN, OwnedRecord, Record};
 
-use super::placement::Placement;
+use super::core::Placement;
 
 /// Records of one partition, in the order of their offsets: at least one, at most
 /// [`max_batch_records`](super::ConsumerBuilder::max_batch_records).

@@ -7,15 +7,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use kavka_group::assignor::Assignor;
 use kavka_group::{GroupProtocol, SortedSet, TopicPartition};
 use kavka_net::clock;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
-use super::command::{Commands, Start};
+use super::command::Commands;
+use super::core::fetch::{FetchConfig, IsolationLevel, OffsetReset};
+use super::core::{Core, Options, Pulse, Source, Start};
 use super::driver::{Driver, Ends};
-use super::fetch::{FetchConfig, Fetcher, Gauge, IsolationLevel, OffsetReset};
 use super::front::{Consumer, FrontEnds};
 use super::handle::ConsumerHandle;
-use super::options::{Options, Source};
-use super::stall::Pulse;
 use crate::Result;
 use crate::client::Client;
 
@@ -286,7 +285,7 @@ impl ConsumerBuilder {
         let (assignment, assignment_end) = watch::channel(Arc::default());
         let pulse = Arc::<Pulse>::default();
         let own = commands.downgrade();
-        let ends = Ends { commands: inbox, own, control, items, assignment, pulse: pulse.clone() };
+        let ends = Ends { requests: inbox, own, control, items, assignment };
         let handle = ConsumerHandle {
             commands: Commands(commands),
             assignment: assignment_end,
@@ -295,10 +294,9 @@ impl ConsumerBuilder {
         // The wall clock, for resets by duration; everything else counts from `clock`.
         let wall_ms =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-        let fetcher = Fetcher::new(options.fetch.clone(), clock::now(), wall_ms, Arc::<Gauge>::default());
         let (max_batch_records, auto_commit) = (options.max_batch_records, options.auto_commit);
-        let driver = Driver::new(client.net().clone(), options, ends, Arc::<Notify>::default(), fetcher);
-        let driver = tokio::spawn(driver.run());
+        let core = Core::new(options, clock::now(), wall_ms, pulse.clone());
+        let driver = tokio::spawn(Driver::new(client.net().clone(), core, ends).run());
         let ends = FrontEnds { control: control_end, items: items_end, pulse };
         Ok(Consumer::new(handle, ends, max_batch_records, auto_commit, driver))
     }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kavka_group::{CallError, CallLane, CallTo, GroupReply, GroupRequest};
 use kavka_net::{CallOptions, Cluster, Endpoint, ErrorKind, Lane, Net, To, clock};
@@ -17,14 +17,19 @@ use kavka_wire::messages::{
 };
 use kavka_wire::{ErrorCode, Uuid};
 
-use super::fetch::{CallFailure, FetchCall, FetchReply, FetchRequests, Token as FetchToken};
+use super::core::MemberCall;
+use super::core::fetch::{CallFailure, FetchCall, FetchReply, FetchRequests, Token as FetchToken};
 use crate::Error;
 
 /// The end of a call.
 pub(super) enum Done {
     Fetch(FetchToken, Result<FetchReply, CallFailure>),
     /// Of which membership, too.
-    Group(u64, kavka_group::Token, Result<GroupReply, CallError>),
+    Group {
+        membership: u64,
+        token: kavka_group::Token,
+        result: Result<GroupReply, CallError>,
+    },
     /// The metadata were asked for again, with this outcome.
     Refreshed(Result<Arc<Cluster>, Error>),
     /// Topics were asked for by their ids.
@@ -133,23 +138,12 @@ pub(super) async fn names(net: Net, ids: Vec<Uuid>) -> Done {
     }
 }
 
-/// A call of the group machine.
-pub(super) struct GroupCall {
-    pub(super) membership: u64,
-    pub(super) token: kavka_group::Token,
-    pub(super) to: CallTo,
-    pub(super) lane: CallLane,
-    pub(super) request: GroupRequest,
-    pub(super) max_version: i16,
-    pub(super) timeout: Duration,
-}
-
-pub(super) async fn group(net: Net, lanes: Lanes, call: GroupCall) -> Done {
+pub(super) async fn group(net: Net, lanes: Lanes, call: MemberCall) -> Done {
     let (membership, token) = (call.membership, call.token);
     match ask_group(net, lanes, call).await {
-        Ok(reply) => Done::Group(membership, token, Ok(reply)),
+        Ok(reply) => Done::Group { membership, token, result: Ok(reply) },
         Err(error) if error.kind() == ErrorKind::Closed => Done::NetClosed,
-        Err(error) => Done::Group(membership, token, Err(group_failure(error))),
+        Err(error) => Done::Group { membership, token, result: Err(group_failure(error)) },
     }
 }
 
@@ -164,7 +158,7 @@ fn group_failure(error: kavka_net::Error) -> CallError {
     }
 }
 
-async fn ask_group(net: Net, lanes: Lanes, call: GroupCall) -> kavka_net::Result<GroupReply> {
+async fn ask_group(net: Net, lanes: Lanes, call: MemberCall) -> kavka_net::Result<GroupReply> {
     let to = match call.to {
         CallTo::Any => To::Any,
         CallTo::Coordinator { node, host, port } => To::Node(Endpoint { id: node, host, port }),

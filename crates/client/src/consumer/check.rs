@@ -3,8 +3,7 @@
 use kavka_group::{GroupProtocol, SortedSet, TopicPartition};
 
 use super::builder::ConsumerBuilder;
-use super::command::Start;
-use super::pattern::{LONGEST_STRING, Wanted};
+use super::core::{LONGEST_STRING, Start, Wanted};
 use crate::{Error, ErrorKind, Result};
 
 impl ConsumerBuilder {

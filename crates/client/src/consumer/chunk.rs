@@ -18,8 +18,9 @@ use kavka_wire::records::{
 use tokio::sync::Notify;
 
 use super::batch::Batch;
-use super::fetch::Fetched;
-use super::placement::{Placement, Retained};
+use super::core::Placement;
+use super::core::fetch::Fetched;
+use super::retained::Retained;
 use crate::{Error, ErrorKind};
 
 /// The most that one wire batch may grow to when it is unpacked.

@@ -1,117 +1,40 @@
 //! What consumer, handles and driver say to each other.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kavka_group::{OffsetAndMetadata, TopicPartition};
 use tokio::sync::{mpsc, oneshot};
 
 use super::chunk::Chunk;
+use super::core::{Answer, Command, CommittedOffsets, GroupMetadata, Placement, closed};
 use super::event::Revocation;
-use super::handle::GroupMetadata;
-use super::pattern::Wanted;
-use super::placement::Placement;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, Result};
 
-/// Where to read from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Start {
-    /// At the group's committed offset; without one, as
-    /// [`auto_offset_reset`](super::ConsumerBuilder::auto_offset_reset) says.
-    Committed,
-    /// At this offset.
-    Offset(i64),
-    /// At the oldest record.
-    Beginning,
-    /// Behind the newest record.
-    End,
-    /// At the first record that is not older than this, in milliseconds since 1970; without one, behind the newest record.
-    Timestamp(i64),
-}
-
-impl From<i64> for Start {
-    fn from(offset: i64) -> Self {
-        Start::Offset(offset)
-    }
-}
-
-/// An offset to commit.
-#[derive(Debug, Clone)]
-pub(super) struct Offset {
-    pub(super) partition: TopicPartition,
-    pub(super) value: OffsetAndMetadata,
-    /// What it was read under, if the consumer had the partition when the offset was given.
-    pub(super) from: Option<Arc<Placement>>,
-}
-
-impl Offset {
-    /// Why it may not be committed, if that is known already.
-    pub(super) fn refusal(&self) -> Option<Error> {
-        let from = self.from.as_ref()?;
-        if from.is_forsaken() {
-            return Some(of_another_topic(&self.partition, self.value.offset));
-        }
-        from.tenure.has_ended().then(|| of_another_owner(&self.partition, self.value.offset))
-    }
-}
-
-pub(super) type CommittedOffsets = BTreeMap<TopicPartition, Result<Option<OffsetAndMetadata>>>;
-
-/// To the driver.
+/// To the driver: what is wanted, and who waits for the answer.
 #[derive(Debug)]
-pub(super) enum Command {
-    Commit {
-        offsets: Vec<Offset>,
-        reply: oneshot::Sender<Result<()>>,
-    },
-    Committed {
-        partitions: Vec<TopicPartition>,
-        reply: oneshot::Sender<Result<CommittedOffsets>>,
-    },
-    Seek {
-        partition: TopicPartition,
-        to: Start,
-        reply: oneshot::Sender<Result<()>>,
-    },
-    /// Consume something else; nothing is to leave the group.
-    Subscribe {
-        wanted: Wanted,
-        reply: oneshot::Sender<Result<()>>,
-    },
-    /// Have the group rebalance.
-    Rejoin {
-        reason: Arc<str>,
-        reply: oneshot::Sender<Result<()>>,
-    },
-    /// Who is this member?
-    Member {
-        reply: oneshot::Sender<Result<GroupMetadata>>,
-    },
-    /// The application asks for records again after it was given up.
-    Back,
-    /// The flag of these placements was set.
-    Pause {
-        placements: Vec<Arc<Placement>>,
-        paused: bool,
-    },
-    /// The application is done with a revocation; `offsets` are committed first.
-    Release {
-        id: u64,
-        offsets: Vec<Offset>,
-        reply: Option<oneshot::Sender<Result<()>>>,
-    },
-    /// What begins at `offset` cannot be read: try again later.
-    Broken {
-        placement: Arc<Placement>,
-        offset: i64,
-    },
-    /// Close, in agreement with the application: partitions are revoked first.
-    Shutdown,
-    /// Close now: commit what was stored, leave.
-    Close {
-        reply: oneshot::Sender<Result<()>>,
-    },
+pub(super) struct Request {
+    pub(super) command: Command,
+    pub(super) waiter: Option<Waiter>,
+}
+
+/// Who waits for an answer. Dropped without one, it says that the consumer was closed.
+#[derive(Debug)]
+pub(super) enum Waiter {
+    Done(oneshot::Sender<Result<()>>),
+    Committed(oneshot::Sender<Result<CommittedOffsets>>),
+    Member(oneshot::Sender<Result<GroupMetadata>>),
+}
+
+impl Waiter {
+    /// Whoever asked may have stopped waiting.
+    pub(super) fn answer(self, answer: Answer) {
+        match (self, answer) {
+            (Waiter::Done(reply), Answer::Done(outcome)) => drop(reply.send(outcome)),
+            (Waiter::Committed(reply), Answer::Committed(offsets)) => drop(reply.send(offsets)),
+            (Waiter::Member(reply), Answer::Member(metadata)) => drop(reply.send(metadata)),
+            // Each command has one kind of answer.
+            _ => {}
+        }
+    }
 }
 
 /// To the consumer; looked at before records are handed out.
@@ -148,40 +71,27 @@ pub(super) enum Item {
 
 /// The way to the driver.
 #[derive(Debug, Clone)]
-pub(super) struct Commands(pub(super) mpsc::UnboundedSender<Command>);
+pub(super) struct Commands(pub(super) mpsc::UnboundedSender<Request>);
 
 impl Commands {
+    /// Says something that is not answered.
     pub(super) fn send(&self, command: Command) -> Result<()> {
-        self.0.send(command).map_err(|_| closed())
+        self.request(command, None)
+    }
+
+    /// Asks for something to be done, and waits until it is.
+    pub(super) async fn ask(&self, command: Command) -> Result<()> {
+        let (reply, outcome) = oneshot::channel();
+        self.request(command, Some(Waiter::Done(reply)))?;
+        answer(outcome).await
+    }
+
+    pub(super) fn request(&self, command: Command, waiter: Option<Waiter>) -> Result<()> {
+        self.0.send(Request { command, waiter }).map_err(|_| closed())
     }
 }
 
 /// Waits for the driver's answer.
 pub(super) async fn answer<T>(answer: oneshot::Receiver<Result<T>>) -> Result<T> {
     answer.await.unwrap_or_else(|_| Err(closed()))
-}
-
-pub(super) fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "the consumer was closed")
-}
-
-pub(super) fn not_assigned(partition: &TopicPartition) -> Error {
-    Error::new(ErrorKind::Configuration, "the partition is not assigned to this consumer")
-        .at(&partition.topic, partition.partition)
-        .remedy("it was never assigned, or it was revoked")
-}
-
-pub(super) fn of_another_owner(partition: &TopicPartition, offset: i64) -> Error {
-    let what = "the offset is from before the partition was given up or lost: another member may have gone further since";
-    Error::new(ErrorKind::Fenced, what)
-        .at(&partition.topic, partition.partition)
-        .at_offset(offset)
-        .remedy("drop what is left of it; whoever has the partition now reads again from the last commit")
-}
-
-pub(super) fn of_another_topic(partition: &TopicPartition, offset: i64) -> Error {
-    Error::new(ErrorKind::Fenced, "the offset is of a topic that was deleted; another one has its name now")
-        .at(&partition.topic, partition.partition)
-        .at_offset(offset)
-        .remedy("handle the records of the new topic, which are read anew")
 }

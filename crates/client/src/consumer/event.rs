@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kavka_group::{OffsetAndMetadata, TopicPartition};
-use tokio::sync::oneshot;
 
 use super::batch::Batch;
-use super::command::{Command, Commands, Offset, answer};
-use super::placement::Placement;
-use crate::{Error, Result};
+use super::command::Commands;
+use super::core::{Command, Offset, Placement};
+use crate::Result;
 
 /// What [`Consumer::event`](super::Consumer::event) gives.
 #[derive(Debug)]
@@ -92,18 +91,14 @@ impl Revocation {
         offsets: impl IntoIterator<Item = (TopicPartition, OffsetAndMetadata)>,
     ) -> Result<()> {
         let offsets = offsets.into_iter().map(|(partition, value)| self.offset(partition, value)).collect();
-        let (reply, outcome) = oneshot::channel();
-        self.send(offsets, Some(reply))?;
-        answer(outcome).await
+        self.ask(offsets).await
     }
 
     /// Commits what was [stored](super::Consumer::store) for these partitions, then releases them. As
     /// [`commit_and_release`](Self::commit_and_release) otherwise.
     pub async fn commit_stored_and_release(mut self) -> Result<()> {
-        let (reply, outcome) = oneshot::channel();
         let offsets = self.stored();
-        self.send(offsets, Some(reply))?;
-        answer(outcome).await
+        self.ask(offsets).await
     }
 
     /// Releases the partitions without a commit.
@@ -113,7 +108,7 @@ impl Revocation {
     pub(super) fn release_stored(mut self) {
         let offsets = self.stored();
         // An error says that the consumer has ended, and with it the revocation.
-        let _ = self.send(offsets, None);
+        let _ = self.send(offsets);
     }
 
     /// An offset of the ownership that ends with this revocation.
@@ -126,13 +121,16 @@ impl Revocation {
         self.placements.iter().filter_map(|placement| placement.to_commit()).collect()
     }
 
-    fn send(
-        &mut self,
-        offsets: Vec<Offset>,
-        reply: Option<oneshot::Sender<Result<()>>>,
-    ) -> Result<(), Error> {
+    async fn ask(&mut self, offsets: Vec<Offset>) -> Result<()> {
         match self.commands.take() {
-            Some(commands) => commands.send(Command::Release { id: self.id, offsets, reply }),
+            Some(commands) => commands.ask(Command::Release { id: self.id, offsets }).await,
+            None => Ok(()),
+        }
+    }
+
+    fn send(&mut self, offsets: Vec<Offset>) -> Result<()> {
+        match self.commands.take() {
+            Some(commands) => commands.send(Command::Release { id: self.id, offsets }),
             None => Ok(()),
         }
     }
@@ -141,7 +139,7 @@ impl Revocation {
 impl Drop for Revocation {
     fn drop(&mut self) {
         // An error says that the consumer has ended, and with it the revocation.
-        let _ = self.send(Vec::new(), None);
+        let _ = self.send(Vec::new());
     }
 }
 

@@ -14,11 +14,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::batch::Batch;
-use super::command::{Command, Control, Item, Start, answer};
+use super::command::{Control, Item, Waiter, answer};
+use super::core::{Command, Placement, Pulse, Start};
 use super::event::Event;
 use super::handle::{Closer, ConsumerHandle};
-use super::placement::Placement;
-use super::stall::Pulse;
 use crate::{Error, ErrorKind, Result};
 
 /// Reads records from the partitions of topics, alone or as a member of a group.
@@ -393,7 +392,7 @@ impl Consumer {
             return Ok(());
         }
         let (reply, outcome) = oneshot::channel();
-        let sent = self.handle.commands.send(Command::Close { reply });
+        let sent = self.handle.commands.request(Command::Close, Some(Waiter::Done(reply)));
         let Some(driver) = self.driver.take().filter(|_| sent.is_ok()) else {
             return self.reason();
         };

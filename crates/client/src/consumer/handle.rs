@@ -8,10 +8,9 @@ use kavka_group::{OffsetAndMetadata, TopicPartition};
 use tokio::sync::{oneshot, watch};
 
 use super::batch::Batch;
-use super::command::{Command, Commands, Offset, Start, answer, not_assigned};
-use super::fetch::IsolationLevel;
-use super::pattern::Wanted;
-use super::placement::{Assignment, Placement};
+use super::command::{Commands, Waiter, answer};
+use super::core::fetch::IsolationLevel;
+use super::core::{Command, GroupMetadata, Offset, Placement, Snapshot, Start, Wanted, not_assigned};
 use crate::{Error, ErrorKind, Result};
 
 /// A consumer as other tasks see it. Cheap to clone. It does not keep the consumer running: once that is closed or dropped, what
@@ -19,7 +18,7 @@ use crate::{Error, ErrorKind, Result};
 #[derive(Clone)]
 pub struct ConsumerHandle {
     pub(super) commands: Commands,
-    pub(super) assignment: watch::Receiver<Arc<Assignment>>,
+    pub(super) assignment: watch::Receiver<Arc<Snapshot>>,
     pub(super) isolation: IsolationLevel,
 }
 
@@ -74,9 +73,7 @@ impl ConsumerHandle {
     ///
     /// Cancel safety: once it was polled, the seek takes place whether or not it is awaited to the end.
     pub async fn seek(&self, partition: &TopicPartition, to: impl Into<Start>) -> Result<()> {
-        let (reply, outcome) = oneshot::channel();
-        self.commands.send(Command::Seek { partition: partition.clone(), to: to.into(), reply })?;
-        answer(outcome).await
+        self.commands.ask(Command::Seek { partition: partition.clone(), to: to.into() }).await
     }
 
     /// Commits the offset behind a batch: its records will not be read again by the group. Returns when the coordinator has
@@ -88,7 +85,7 @@ impl ConsumerHandle {
     ///
     /// Cancel safety: once it was polled, the commit takes place whether or not it is awaited to the end.
     pub async fn commit(&self, batch: &Batch) -> Result<()> {
-        self.commit_all(vec![batch.placement.offset(batch.offset_to_commit())]).await
+        self.commands.ask(Command::Commit(vec![batch.placement.offset(batch.offset_to_commit())])).await
     }
 
     /// Commits any offsets, as [`commit`](Self::commit) does. An offset is that of the next record to read: one behind the last
@@ -102,13 +99,7 @@ impl ConsumerHandle {
             let from = self.placement(&partition);
             Offset { partition, value, from }
         };
-        self.commit_all(offsets.into_iter().map(offset).collect()).await
-    }
-
-    async fn commit_all(&self, offsets: Vec<Offset>) -> Result<()> {
-        let (reply, outcome) = oneshot::channel();
-        self.commands.send(Command::Commit { offsets, reply })?;
-        answer(outcome).await
+        self.commands.ask(Command::Commit(offsets.into_iter().map(offset).collect())).await
     }
 
     /// Marks a batch as handled. Its offset is committed with the next commit in the background
@@ -140,7 +131,7 @@ impl ConsumerHandle {
     ) -> Result<BTreeMap<TopicPartition, Result<Option<OffsetAndMetadata>>>> {
         let partitions = partitions.into_iter().collect();
         let (reply, outcome) = oneshot::channel();
-        self.commands.send(Command::Committed { partitions, reply })?;
+        self.commands.request(Command::Committed(partitions), Some(Waiter::Committed(reply)))?;
         answer(outcome).await
     }
 
@@ -191,9 +182,7 @@ impl ConsumerHandle {
     ///
     /// Cancel safety: as for `subscribe`.
     pub async fn enforce_rebalance(&self, reason: impl Into<Arc<str>>) -> Result<()> {
-        let (reply, outcome) = oneshot::channel();
-        self.commands.send(Command::Rejoin { reason: reason.into(), reply })?;
-        answer(outcome).await
+        self.commands.ask(Command::Rejoin { reason: reason.into() }).await
     }
 
     /// Who the consumer is to its group now, as exactly-once producers have to say. The generation changes with each rebalance.
@@ -203,14 +192,12 @@ impl ConsumerHandle {
     /// Cancel safe.
     pub async fn group_metadata(&self) -> Result<GroupMetadata> {
         let (reply, outcome) = oneshot::channel();
-        self.commands.send(Command::Member { reply })?;
+        self.commands.request(Command::Member, Some(Waiter::Member(reply)))?;
         answer(outcome).await
     }
 
     async fn set_subscription(&self, wanted: Wanted) -> Result<()> {
-        let (reply, outcome) = oneshot::channel();
-        self.commands.send(Command::Subscribe { wanted, reply })?;
-        answer(outcome).await
+        self.commands.ask(Command::Subscribe(wanted)).await
     }
 
     /// Asks the consumer to close: [`Consumer::event`](super::Consumer::event) reports its partitions as revoked, then
@@ -253,20 +240,6 @@ impl fmt::Debug for ConsumerHandle {
             .field("partitions", &self.assignment.borrow().len())
             .finish_non_exhaustive()
     }
-}
-
-/// A consumer's part in its group; see [`ConsumerHandle::group_metadata`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct GroupMetadata {
-    /// The group.
-    pub group_id: Arc<str>,
-    /// The member id; empty while the consumer is no member.
-    pub member_id: Arc<str>,
-    /// The generation, or the member epoch with [`GroupProtocol::Consumer`](crate::GroupProtocol); -1 while the consumer is no member.
-    pub generation: i32,
-    /// The name of a static member.
-    pub instance_id: Option<Arc<str>>,
 }
 
 /// Closes a consumer from elsewhere, as from a signal handler.

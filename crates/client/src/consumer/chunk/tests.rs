@@ -3,8 +3,8 @@ use kavka_wire::compress::Compressor;
 use kavka_wire::records::{BatchBuilder, Finish, rewrite_producer};
 use proptest::prelude::*;
 
-use super::super::fetch::{Charge, Gauge};
-use super::super::tenure::Tenure;
+use super::super::core::Tenure;
+use super::super::core::fetch::{Charge, Gauge};
 use super::*;
 
 const TRANSACTIONAL: i16 = 1 << 4;
@@ -189,7 +189,8 @@ fn broken(mut bytes: Vec<u8>, at: usize, value: &[u8]) -> Vec<u8> {
 fn nothing_of_a_batch_is_believed_before_its_checksum_is_right() {
     let data = wire(1, &["a", "b"], Codec::None);
     let ten = || wire(1, &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"], Codec::None);
-    let cases: [(&str, Vec<u8>, &[(i64, i64)]); 4] = [
+    type Case = (&'static str, Vec<u8>, &'static [(i64, i64)]);
+    let cases: [Case; 4] = [
         ("a count of 0", broken(data.clone(), 57, &0_i32.to_be_bytes()), &[]),
         (
             "a producer whose transaction was aborted",

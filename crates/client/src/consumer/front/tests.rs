@@ -4,9 +4,9 @@ use tokio::sync::watch;
 
 use super::super::chunk::Chunk;
 use super::super::command::Commands;
-use super::super::fetch::{Charge, Fetched, Gauge, IsolationLevel};
-use super::super::placement::Assignment;
-use super::super::tenure::Tenure;
+use super::super::command::Request;
+use super::super::core::fetch::{Charge, Fetched, Gauge, IsolationLevel};
+use super::super::core::{Snapshot, Tenure, closed};
 use super::*;
 
 /// A consumer whose driver is the test.
@@ -15,8 +15,8 @@ struct Rig {
     consumer: Consumer,
     control: mpsc::UnboundedSender<Control>,
     items: mpsc::UnboundedSender<Item>,
-    commands: mpsc::UnboundedReceiver<Command>,
-    _assignment: watch::Sender<Arc<Assignment>>,
+    commands: mpsc::UnboundedReceiver<Request>,
+    _assignment: watch::Sender<Arc<Snapshot>>,
     placement: Arc<Placement>,
 }
 
@@ -163,8 +163,7 @@ async fn an_assignment_is_told_before_its_first_record() {
 async fn what_is_over_is_neither_handed_out_nor_told() {
     let mut rig = rig();
     rig.record(0);
-    let failed =
-        Item::Failed { placements: vec![rig.placement.clone()], error: super::super::command::closed() };
+    let failed = Item::Failed { placements: vec![rig.placement.clone()], error: closed() };
     rig.send(failed);
     rig.send(Item::Position { placement: rig.placement.clone(), offset: 50 });
     rig.placement.end();

@@ -8,20 +8,20 @@ use kavka_group::Epoch;
 /// [placement](super::placement::Placement) in between shares it. An offset belongs to a tenure: when that has ended, somebody else
 /// may have gone further meanwhile, and the offset is not committed, also if the partition has come back.
 #[derive(Debug)]
-pub(super) struct Tenure {
+pub(crate) struct Tenure {
     /// The group's epoch of the assignment. `None` with partitions that were assigned by hand: those have no other owner.
-    pub(super) since: Option<Epoch>,
+    pub(crate) since: Option<Epoch>,
     told: AtomicBool,
     ended: AtomicBool,
 }
 
 impl Tenure {
-    pub(super) fn new(since: Option<Epoch>) -> Self {
+    pub(crate) fn new(since: Option<Epoch>) -> Self {
         Tenure { since, told: AtomicBool::new(false), ended: AtomicBool::new(false) }
     }
 
     /// Notes that the application is told of its beginning. False: it has ended before that, and is not worth telling.
-    pub(super) fn tell(&self) -> bool {
+    pub(crate) fn tell(&self) -> bool {
         !self.has_ended() && {
             self.told.store(true, SeqCst);
             true
@@ -29,15 +29,15 @@ impl Tenure {
     }
 
     /// Whether the application was told of its beginning, and so has to be told of its end.
-    pub(super) fn was_told(&self) -> bool {
+    pub(crate) fn was_told(&self) -> bool {
         self.told.load(SeqCst)
     }
 
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(SeqCst)
     }
 
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.ended.store(true, SeqCst);
     }
 }

@@ -14,13 +14,13 @@ use crate::{Error, ErrorKind, Result};
 const MAX_LEN: usize = 1 << 20;
 
 /// The longest string that Kafka's protocol can carry, in bytes.
-pub(super) const LONGEST_STRING: usize = 32_767;
+pub(crate) const LONGEST_STRING: usize = 32_767;
 
 /// What a consumer subscribes to.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
     /// Topics by name.
-    pub(super) names: SortedSet<Arc<str>>,
+    pub(crate) names: SortedSet<Arc<str>>,
     patterns: Vec<Pattern>,
 }
 
@@ -31,12 +31,12 @@ struct Pattern {
 }
 
 impl Wanted {
-    pub(super) fn names<S: Into<Arc<str>>>(topics: impl IntoIterator<Item = S>) -> Wanted {
+    pub(crate) fn names<S: Into<Arc<str>>>(topics: impl IntoIterator<Item = S>) -> Wanted {
         Wanted { names: topics.into_iter().map(Into::into).collect(), patterns: Vec::new() }
     }
 
     /// Adds a pattern. Fails when it is not one.
-    pub(super) fn add_pattern(&mut self, text: &str) -> Result<()> {
+    pub(crate) fn add_pattern(&mut self, text: &str) -> Result<()> {
         if text.is_empty() {
             return Err(broken(text, "it is empty"));
         }
@@ -51,16 +51,16 @@ impl Wanted {
         Ok(())
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.names.is_empty() && self.patterns.is_empty()
     }
 
-    pub(super) fn has_patterns(&self) -> bool {
+    pub(crate) fn has_patterns(&self) -> bool {
         !self.patterns.is_empty()
     }
 
     /// Fails when there is nothing to consume, or something that cannot exist.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let wrong = |what| Err(Error::new(ErrorKind::Configuration, what));
         if self.is_empty() {
             return wrong("a subscription names no topic");
@@ -75,12 +75,12 @@ impl Wanted {
     }
 
     /// Whether a request to the coordinator can carry the patterns: they are one string there.
-    pub(super) fn can_be_told(&self) -> bool {
+    pub(crate) fn can_be_told(&self) -> bool {
         self.regex().is_none_or(|regex| regex.len() <= LONGEST_STRING)
     }
 
     /// Fails when the coordinator would have to match more than it can be told.
-    pub(super) fn check_told(&self) -> Result<()> {
+    pub(crate) fn check_told(&self) -> Result<()> {
         if self.can_be_told() {
             return Ok(());
         }
@@ -110,12 +110,12 @@ impl Wanted {
     }
 
     /// What the group machine is told; `matched` are the topics that were found for the patterns on this side.
-    pub(super) fn subscription(&self, matched: &SortedSet<Arc<str>>) -> Subscription {
+    pub(crate) fn subscription(&self, matched: &SortedSet<Arc<str>>) -> Subscription {
         Subscription { topics: self.names.iter().chain(matched).cloned().collect(), regex: self.regex() }
     }
 
     /// The topics of the cluster that the patterns match. Kafka's own are not for consumers.
-    pub(super) fn matches(&self, cluster: &Cluster) -> SortedSet<Arc<str>> {
+    pub(crate) fn matches(&self, cluster: &Cluster) -> SortedSet<Arc<str>> {
         if self.patterns.is_empty() {
             return SortedSet::new();
         }

@@ -1,29 +1,20 @@
-//! The topics that a consumer depends on: what the group has to know of them, and which ones do not exist.
+//! The topics that a consumer depends on, and what the group has to know of them.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use kavka_group::{GroupProtocol, SortedSet, Subscription, TopicInfo, TopicMap};
-use kavka_net::{Cluster, Net, Topic};
-use kavka_wire::{ErrorClass, ErrorCode, Uuid};
+use kavka_group::{GroupProtocol, SortedSet, TopicInfo, TopicMap};
+use kavka_net::{Cluster, Topic};
+use kavka_wire::{ErrorCode, Uuid};
 use litemap::LiteMap;
 
+use super::Wish;
 use super::pattern::Wanted;
-use crate::{Error, ErrorKind, Result};
+use crate::Result;
 
-/// How often the metadata of a missing topic are asked for: it may be created any time.
-const ASK_AGAIN: Duration = Duration::from_secs(5);
-
-/// What is wrong with a topic.
+/// See the [module](self).
 #[derive(Debug)]
-struct Missing {
-    code: ErrorCode,
-    since: Instant,
-    reported: bool,
-}
-
 pub(super) struct Topics {
-    net: Net,
     wanted: Wanted,
     /// Whether patterns are matched here. `None` while it is not known which protocol it will be.
     match_here: Option<bool>,
@@ -40,26 +31,17 @@ pub(super) struct Topics {
     /// The ids that topics had, and which topics had more than one.
     seen: LiteMap<Arc<str>, Uuid>,
     recreated: SortedSet<Arc<str>>,
-    missing: LiteMap<Arc<str>, Missing>,
-    ask_at: Option<Instant>,
-    patience: Option<Duration>,
 }
 
 impl Topics {
-    pub(super) fn new(
-        net: Net,
-        wanted: Wanted,
-        protocol: Option<GroupProtocol>,
-        patience: Option<Duration>,
-    ) -> Self {
-        net.track(wanted.names.iter().cloned());
+    pub(super) fn new(wanted: Wanted, protocol: Option<GroupProtocol>, wishes: &mut VecDeque<Wish>) -> Self {
+        wishes.push_back(Wish::Track(wanted.names.iter().cloned().collect()));
         let match_here = match protocol {
             Some(GroupProtocol::Classic) => Some(true),
             Some(GroupProtocol::Auto) => None,
             _ => Some(false),
         };
         let mut topics = Topics {
-            net,
             wanted,
             match_here,
             all: false,
@@ -70,20 +52,22 @@ impl Topics {
             told: None,
             seen: LiteMap::new(),
             recreated: SortedSet::new(),
-            missing: LiteMap::new(),
-            ask_at: None,
-            patience,
         };
-        topics.settle_all();
+        topics.settle_all(wishes);
         topics
     }
 
+    /// The topics that are wanted by name.
+    pub(super) fn names(&self) -> &SortedSet<Arc<str>> {
+        &self.wanted.names
+    }
+
     /// Asks for all topics exactly as long as patterns are matched here.
-    fn settle_all(&mut self) {
+    fn settle_all(&mut self, wishes: &mut VecDeque<Wish>) {
         let all = self.match_here == Some(true) && self.wanted.has_patterns();
         if all != self.all {
             (self.all, self.whole) = (all, false);
-            self.net.track_all(all);
+            wishes.push_back(Wish::TrackAll(all));
         }
         if !all {
             self.matched.clear();
@@ -91,9 +75,9 @@ impl Topics {
     }
 
     /// The protocol is known.
-    pub(super) fn settle(&mut self, protocol: GroupProtocol) {
+    pub(super) fn settle(&mut self, protocol: GroupProtocol, wishes: &mut VecDeque<Wish>) {
         self.match_here = Some(protocol == GroupProtocol::Classic);
-        self.settle_all();
+        self.settle_all(wishes);
     }
 
     /// Whether something else can be consumed in the protocol that is used, or that may come to be used.
@@ -102,13 +86,13 @@ impl Topics {
     }
 
     /// Something else is to be consumed.
-    pub(super) fn set_wanted(&mut self, wanted: Wanted) {
-        self.net.track(wanted.names.iter().cloned());
+    pub(super) fn set_wanted(&mut self, wanted: Wanted, cluster: &Cluster, wishes: &mut VecDeque<Wish>) {
+        // The new ones first: what stays is not forgotten in between.
+        wishes.push_back(Wish::Track(wanted.names.iter().cloned().collect()));
         let old = std::mem::replace(&mut self.wanted, wanted);
-        self.net.untrack(old.names);
-        self.missing.retain(|name, _| self.wanted.names.contains(name));
-        self.settle_all();
-        self.find(&self.net.cluster());
+        wishes.push_back(Wish::Untrack(old.names.into_iter().collect()));
+        self.settle_all(wishes);
+        self.find(cluster);
     }
 
     /// Whether a refresh that begins now will tell of all topics.
@@ -138,29 +122,31 @@ impl Topics {
     }
 
     /// What the group is to be told of the subscription. `None` while patterns wait for the first look at all topics.
-    pub(super) fn subscription(&self) -> Option<Subscription> {
+    pub(super) fn subscription(&self) -> Option<kavka_group::Subscription> {
         (!self.waits()).then(|| self.wanted.subscription(&self.matched))
     }
 
     /// Keeps these topics in the metadata, too.
-    pub(super) fn want(&mut self, topics: SortedSet<Arc<str>>) {
+    pub(super) fn want(&mut self, topics: SortedSet<Arc<str>>, wishes: &mut VecDeque<Wish>) {
         let new: Vec<Arc<str>> = topics.into_iter().filter(|t| !self.led.contains(t)).collect();
-        self.net.track(new.iter().cloned());
+        wishes.push_back(Wish::Track(new.clone()));
         self.led.extend(new);
     }
 
     /// As [`want`](Self::want), for a topic that was assigned by its id.
-    pub(super) fn name(&mut self, topic: &Arc<str>) {
+    pub(super) fn name(&mut self, topic: &Arc<str>, wishes: &mut VecDeque<Wish>) {
         if self.named.insert(topic.clone()) {
-            self.net.track([topic.clone()]);
+            wishes.push_back(Wish::Track(vec![topic.clone()]));
         }
     }
 
     /// Of the topics that were assigned by their ids, only these are needed any more.
-    pub(super) fn keep_named(&mut self, needed: impl Fn(&Arc<str>) -> bool) {
+    pub(super) fn keep_named(&mut self, needed: impl Fn(&Arc<str>) -> bool, wishes: &mut VecDeque<Wish>) {
         let unused: Vec<Arc<str>> = self.named.iter().filter(|topic| !needed(topic)).cloned().collect();
         self.named.retain(|topic| needed(topic));
-        self.net.untrack(unused);
+        if !unused.is_empty() {
+            wishes.push_back(Wish::Untrack(unused));
+        }
     }
 
     /// What the group is to be told, if it is news, or in any case when it asked.
@@ -194,7 +180,7 @@ impl Topics {
         self.recreated.contains(topic)
     }
 
-    fn look_for_recreated(&mut self, cluster: &Cluster) {
+    pub(super) fn look_for_recreated(&mut self, cluster: &Cluster) {
         for name in self.wanted.names.iter().chain(&self.matched).chain(&self.named) {
             let Some(topic) = cluster.topic(name).filter(|topic| topic.id != Uuid::ZERO) else { continue };
             match self.seen.get_mut(name) {
@@ -207,83 +193,6 @@ impl Topics {
             }
         }
     }
-
-    /// Notes which of the consumer's topics do not exist, may not be read, or are others than before.
-    pub(super) fn look(&mut self, cluster: &Cluster, now: Instant) {
-        if cluster.generation == 0 {
-            return;
-        }
-        self.look_for_recreated(cluster);
-        for name in &self.wanted.names {
-            let code = cluster.topic(name).map_or(ErrorCode::NONE, |topic| topic.error);
-            if !is_missing(code) {
-                self.missing.remove(name);
-                continue;
-            }
-            let known = self.missing.get(name).is_some_and(|missing| missing.code == code);
-            if !known {
-                tracing::warn!(topic = &**name, %code, "a topic that is to be consumed cannot be found");
-                self.missing.insert(name.clone(), Missing { code, since: now, reported: false });
-            }
-        }
-        self.ask_at = (!self.missing.is_empty()).then(|| self.ask_at.unwrap_or(now + ASK_AGAIN));
-    }
-
-    pub(super) fn next_timeout(&self) -> Option<Instant> {
-        let due = |missing: &Missing| {
-            let patience = if missing.code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION {
-                self.patience?
-            } else {
-                Duration::ZERO
-            };
-            (!missing.reported).then(|| missing.since + patience)
-        };
-        self.missing.values().filter_map(due).chain(self.ask_at).min()
-    }
-
-    /// What has to be told by now: once for each topic until it is found.
-    pub(super) fn overdue(&mut self, now: Instant) -> Vec<Error> {
-        if self.ask_at.is_some_and(|at| at <= now) {
-            self.ask_at = Some(now + ASK_AGAIN);
-            self.net.request_refresh();
-        }
-        let mut errors = Vec::new();
-        for (name, missing) in &mut self.missing {
-            let unknown = missing.code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
-            let patience = if unknown { self.patience } else { Some(Duration::ZERO) };
-            if missing.reported || patience.is_none_or(|patience| missing.since + patience > now) {
-                continue;
-            }
-            missing.reported = true;
-            errors.push(error(name, missing.code, now.saturating_duration_since(missing.since)));
-        }
-        errors
-    }
-}
-
-impl Drop for Topics {
-    fn drop(&mut self) {
-        if self.all {
-            self.net.track_all(false);
-        }
-        for topics in [&mut self.wanted.names, &mut self.led, &mut self.named] {
-            self.net.untrack(std::mem::take(topics));
-        }
-    }
-}
-
-fn is_missing(code: ErrorCode) -> bool {
-    code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
-        || code == ErrorCode::INVALID_TOPIC_EXCEPTION
-        || code.class() == ErrorClass::Authorization
-}
-
-fn error(name: &Arc<str>, code: ErrorCode, after: Duration) -> Error {
-    if code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION {
-        let what = format!("a topic to consume has not existed for {} s", after.as_secs());
-        return Error::coded(ErrorKind::Configuration, code, what).on_topic(name);
-    }
-    Error::broker(code, "a topic cannot be consumed").on_topic(name)
 }
 
 fn info(cluster: &Cluster, topic: &Topic) -> TopicInfo {

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use kavka_group::TopicPartition;
 
-use super::command::Start;
+use super::api::Start;
 use super::fetch::FetchConfig;
-use super::pattern::Wanted;
+use super::subscription::Wanted;
 
 /// Where a consumer's partitions come from.
 #[derive(Debug, Clone)]
-pub(super) enum Source {
+pub(crate) enum Source {
     /// From the group.
     Subscribe(Wanted),
     /// From the application.
@@ -19,28 +19,28 @@ pub(super) enum Source {
 
 impl Source {
     /// What is needed of the metadata.
-    pub(super) fn wanted(&self) -> Wanted {
+    pub(crate) fn wanted(&self) -> Wanted {
         match self {
             Source::Subscribe(wanted) => wanted.clone(),
             Source::Assign(partitions) => Wanted::names(partitions.iter().map(|(p, _)| p.topic.clone())),
         }
     }
 
-    pub(super) fn is_member(&self) -> bool {
+    pub(crate) fn is_member(&self) -> bool {
         matches!(self, Source::Subscribe(_))
     }
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Options {
-    pub(super) group: Option<kavka_group::Config>,
-    pub(super) source: Source,
-    pub(super) auto_commit: bool,
-    pub(super) commit_interval: Duration,
-    pub(super) offsets_refresh: Option<Duration>,
-    pub(super) max_processing_time: Option<Duration>,
-    pub(super) max_batch_records: usize,
-    pub(super) close_timeout: Duration,
-    pub(super) missing_topic_timeout: Option<Duration>,
-    pub(super) fetch: FetchConfig,
+pub(crate) struct Options {
+    pub(crate) group: Option<kavka_group::Config>,
+    pub(crate) source: Source,
+    pub(crate) auto_commit: bool,
+    pub(crate) commit_interval: Duration,
+    pub(crate) offsets_refresh: Option<Duration>,
+    pub(crate) max_processing_time: Option<Duration>,
+    pub(crate) max_batch_records: usize,
+    pub(crate) close_timeout: Duration,
+    pub(crate) missing_topic_timeout: Option<Duration>,
+    pub(crate) fetch: FetchConfig,
 }

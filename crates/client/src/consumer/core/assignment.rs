@@ -8,7 +8,7 @@ use kavka_net::Cluster;
 use kavka_wire::Uuid;
 
 use super::fetch::{PartitionGauges, Slot};
-use super::placement::{Assignment, Placement};
+use super::placement::{Placement, Snapshot};
 use super::tenure::Tenure;
 
 /// One partition of the consumer.
@@ -25,7 +25,7 @@ pub(super) struct Assigned {
 
 /// All partitions of the consumer.
 #[derive(Debug, Default)]
-pub(super) struct Slots {
+pub(super) struct Assignment {
     list: Vec<Option<Assigned>>,
     free: Vec<Slot>,
     by_partition: BTreeMap<TopicPartition, Slot>,
@@ -34,7 +34,7 @@ pub(super) struct Slots {
     changed: bool,
 }
 
-impl Slots {
+impl Assignment {
     /// Adds a partition that is this consumer's `since` this epoch of the group, unless it is there.
     pub(super) fn add(&mut self, partition: TopicPartition, since: Option<Epoch>) -> Option<Arc<Placement>> {
         if self.by_partition.contains_key(&partition) {
@@ -135,7 +135,7 @@ impl Slots {
     }
 
     /// What handles are to see, if it changed since the last time.
-    pub(super) fn snapshot(&mut self) -> Option<Assignment> {
+    pub(super) fn snapshot(&mut self) -> Option<Snapshot> {
         if !std::mem::take(&mut self.changed) {
             return None;
         }
@@ -143,7 +143,7 @@ impl Slots {
             .by_partition
             .iter()
             .filter_map(|(partition, slot)| Some((partition.clone(), self.get(*slot)?.placement.clone())));
-        Some(Assignment::from_sorted_store_unchecked(placed.collect()))
+        Some(Snapshot::from_sorted_store_unchecked(placed.collect()))
     }
 }
 
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_slot_is_used_again_under_a_higher_epoch() {
-        let mut slots = Slots::default();
+        let mut slots = Assignment::default();
         let partition = TopicPartition::new("orders", 0);
         let first = slots.add(partition.clone(), None).unwrap();
         assert!(slots.add(partition.clone(), None).is_none());

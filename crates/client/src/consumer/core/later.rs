@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::placement::Placement;
 
 /// The pause before something that a person may have to mend is tried again.
-pub(super) const TRY_AGAIN: Duration = Duration::from_secs(5);
+const TRY_AGAIN: Duration = Duration::from_secs(5);
 
 /// What to do about a placement, if it is still the current one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,11 +24,11 @@ pub(super) struct Later {
 }
 
 impl Later {
-    pub(super) fn add(&mut self, at: Instant, placement: Arc<Placement>, what: What) {
-        self.list.push((at, placement, what));
+    pub(super) fn add(&mut self, now: Instant, placement: Arc<Placement>, what: What) {
+        self.list.push((now + TRY_AGAIN, placement, what));
     }
 
-    pub(super) fn next(&self) -> Option<Instant> {
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
         self.list.iter().map(|(at, ..)| *at).min()
     }
 

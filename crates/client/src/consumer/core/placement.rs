@@ -3,29 +3,27 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicUsize, Ordering::SeqCst};
 
-use bytes::Bytes;
 use kavka_group::{OffsetAndMetadata, TopicPartition};
 use litemap::LiteMap;
-use tokio::sync::Notify;
 
-use super::command::Offset;
-use super::fetch::{Charge, PartitionGauges, Slot};
+use super::api::Offset;
+use super::fetch::{PartitionGauges, Slot};
 use super::tenure::Tenure;
 
 /// The partitions of a consumer, each where it is read from now.
-pub(super) type Assignment = LiteMap<TopicPartition, Arc<Placement>>;
+pub(crate) type Snapshot = LiteMap<TopicPartition, Arc<Placement>>;
 
 /// One partition, from an assignment, a seek or a new read to the next one. Everything that was read under it carries
 /// it, so whether that may still be handed out is one look at [`is_live`](Self::is_live). A new positioning is a new
 /// placement: what is late writes into one that nobody looks at any more.
 #[derive(Debug)]
-pub(super) struct Placement {
-    pub(super) partition: TopicPartition,
-    pub(super) slot: Slot,
+pub(crate) struct Placement {
+    pub(crate) partition: TopicPartition,
+    pub(crate) slot: Slot,
     /// Tells the placements of one slot apart.
-    pub(super) epoch: u32,
-    pub(super) gauges: Arc<PartitionGauges>,
-    pub(super) tenure: Arc<Tenure>,
+    pub(crate) epoch: u32,
+    pub(crate) gauges: Arc<PartitionGauges>,
+    pub(crate) tenure: Arc<Tenure>,
     state: AtomicU8,
     /// The topic was deleted, and another one has its name: what is known of offsets says nothing about that one.
     topic_gone: AtomicBool,
@@ -47,7 +45,7 @@ const OWNED: u8 = 1;
 const LIVE: u8 = 2;
 
 impl Placement {
-    pub(super) fn new(
+    pub(crate) fn new(
         partition: TopicPartition,
         slot: Slot,
         epoch: u32,
@@ -73,57 +71,57 @@ impl Placement {
     }
 
     /// Whether its records may be handed out.
-    pub(super) fn is_live(&self) -> bool {
+    pub(crate) fn is_live(&self) -> bool {
         self.state.load(SeqCst) == LIVE
     }
 
     /// Its records are handed out no more, but offsets may still be stored: it is being revoked.
-    pub(super) fn retire(&self) {
+    pub(crate) fn retire(&self) {
         self.state.fetch_min(OWNED, SeqCst);
     }
 
     /// It is over: somebody else's, or replaced by another placement.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.state.store(DEAD, SeqCst);
     }
 
     /// Another topic has the name now: nothing that was read under this placement may be committed.
-    pub(super) fn forsake(&self) {
+    pub(crate) fn forsake(&self) {
         self.topic_gone.store(true, SeqCst);
         self.end();
     }
 
-    pub(super) fn is_forsaken(&self) -> bool {
+    pub(crate) fn is_forsaken(&self) -> bool {
         self.topic_gone.load(SeqCst)
     }
 
-    pub(super) fn is_paused(&self) -> bool {
+    pub(crate) fn is_paused(&self) -> bool {
         self.paused.load(SeqCst) != 0
     }
 
-    pub(super) fn set_paused(&self, paused: bool) {
+    pub(crate) fn set_paused(&self, paused: bool) {
         self.paused.store(u8::from(paused), SeqCst);
     }
 
-    pub(super) fn parked(&self) -> usize {
+    pub(crate) fn parked(&self) -> usize {
         self.parked.load(SeqCst)
     }
 
-    pub(super) fn set_parked(&self, items: usize) {
+    pub(crate) fn set_parked(&self, items: usize) {
         self.parked.store(items, SeqCst);
     }
 
-    pub(super) fn position(&self) -> Option<i64> {
+    pub(crate) fn position(&self) -> Option<i64> {
         Some(self.position.load(SeqCst)).filter(|offset| *offset >= 0)
     }
 
-    pub(super) fn set_position(&self, offset: i64) {
+    pub(crate) fn set_position(&self, offset: i64) {
         self.position.store(offset, SeqCst);
     }
 
     /// Notes an offset to commit, unless a higher one is there. False when the partition is not this consumer's any
     /// more, or was repositioned.
-    pub(super) fn store(&self, offset: i64, leader_epoch: i32) -> bool {
+    pub(crate) fn store(&self, offset: i64, leader_epoch: i32) -> bool {
         if self.state.load(SeqCst) == DEAD {
             return false;
         }
@@ -134,7 +132,7 @@ impl Placement {
     }
 
     /// What was stored and has not been committed.
-    pub(super) fn uncommitted(&self) -> Option<OffsetAndMetadata> {
+    pub(crate) fn uncommitted(&self) -> Option<OffsetAndMetadata> {
         let offset = self.stored.load(SeqCst);
         if offset < 0 || offset <= self.committed.load(SeqCst) || self.is_forsaken() {
             return None;
@@ -145,72 +143,24 @@ impl Placement {
     }
 
     /// What is to be committed of it, if anything is.
-    pub(super) fn to_commit(self: &Arc<Self>) -> Option<Offset> {
+    pub(crate) fn to_commit(self: &Arc<Self>) -> Option<Offset> {
         Some(self.offset(self.uncommitted()?))
     }
 
     /// An offset that was read under it.
-    pub(super) fn offset(self: &Arc<Self>, value: OffsetAndMetadata) -> Offset {
+    pub(crate) fn offset(self: &Arc<Self>, value: OffsetAndMetadata) -> Offset {
         Offset { partition: self.partition.clone(), value, from: Some(self.clone()) }
     }
 
     /// The partition is not this consumer's any more.
-    pub(super) fn part(&self) {
+    pub(crate) fn part(&self) {
         self.end();
         self.tenure.end();
     }
 
     /// The coordinator confirmed a commit.
-    pub(super) fn set_committed(&self, offset: i64) {
+    pub(crate) fn set_committed(&self, offset: i64) {
         self.committed.store(offset, SeqCst);
-    }
-}
-
-/// A share of the budget that wakes the driver when its return makes a difference.
-#[derive(Debug)]
-pub(super) struct Retained {
-    charge: Charge,
-    room: Arc<Notify>,
-}
-
-impl Retained {
-    pub(super) fn new(charge: Charge, room: Arc<Notify>) -> Self {
-        Retained { charge, room }
-    }
-
-    /// Counts `bytes` more for the same partition, until they are dropped.
-    pub(super) fn more(&self, bytes: usize) -> Retained {
-        Retained { charge: self.charge.more(bytes), room: self.room.clone() }
-    }
-
-    /// `content` as bytes that count against the budget as long as any part of them is held.
-    pub(super) fn count<T: AsRef<[u8]> + Send + 'static>(&self, content: T) -> Bytes {
-        let retained = self.more(content.as_ref().len());
-        retained.with(content)
-    }
-
-    /// `content` as bytes whose last reference ends this share.
-    pub(super) fn with<T: AsRef<[u8]> + Send + 'static>(self, content: T) -> Bytes {
-        Bytes::from_owner(Counted { content, _retained: self })
-    }
-}
-
-impl Drop for Retained {
-    fn drop(&mut self) {
-        if self.charge.give_back() {
-            self.room.notify_one();
-        }
-    }
-}
-
-struct Counted<T> {
-    content: T,
-    _retained: Retained,
-}
-
-impl<T: AsRef<[u8]>> AsRef<[u8]> for Counted<T> {
-    fn as_ref(&self) -> &[u8] {
-        self.content.as_ref()
     }
 }
 

@@ -9,7 +9,7 @@ const LOOKS: u32 = 8;
 
 /// What the consumer writes and its driver reads. No clock is read for it on the application's side.
 #[derive(Debug, Default)]
-pub(super) struct Pulse {
+pub(crate) struct Pulse {
     /// Calls of the application so far.
     calls: AtomicU64,
     /// What was sent to the application and not taken: about the membership, and records.
@@ -20,42 +20,42 @@ pub(super) struct Pulse {
 
 impl Pulse {
     /// The application asks for more. True when it had been given up: the driver has to know.
-    pub(super) fn beat(&self) -> bool {
+    pub(crate) fn beat(&self) -> bool {
         self.calls.fetch_add(1, SeqCst);
         self.suspended.load(SeqCst) && self.suspended.swap(false, SeqCst)
     }
 
     /// What there is to take: about the membership, and records.
     #[cfg(test)]
-    pub(super) fn waiting(&self) -> (usize, usize) {
+    pub(crate) fn waiting(&self) -> (usize, usize) {
         (self.control.load(SeqCst), self.items.load(SeqCst))
     }
 
-    pub(super) fn control_sent(&self) {
+    pub(crate) fn control_sent(&self) {
         self.control.fetch_add(1, SeqCst);
     }
 
-    pub(super) fn control_taken(&self) {
+    pub(crate) fn control_taken(&self) {
         self.control.fetch_sub(1, SeqCst);
     }
 
-    pub(super) fn item_sent(&self) {
+    pub(crate) fn item_sent(&self) {
         self.items.fetch_add(1, SeqCst);
     }
 
-    pub(super) fn items_taken(&self, count: usize) {
+    pub(crate) fn items_taken(&self, count: usize) {
         self.items.fetch_sub(count, SeqCst);
     }
 
     /// What had been set aside is to be taken after all.
-    pub(super) fn items_back(&self, count: usize) {
+    pub(crate) fn items_back(&self, count: usize) {
         self.items.fetch_add(count, SeqCst);
     }
 }
 
 /// The driver's side: looks from time to time.
 #[derive(Debug)]
-pub(super) struct Watchdog {
+pub(crate) struct Watchdog {
     pulse: Arc<Pulse>,
     limit: Duration,
     calls: u64,
@@ -66,22 +66,22 @@ pub(super) struct Watchdog {
 }
 
 impl Watchdog {
-    pub(super) fn new(pulse: Arc<Pulse>, limit: Duration, now: Instant) -> Self {
+    pub(crate) fn new(pulse: Arc<Pulse>, limit: Duration, now: Instant) -> Self {
         let look_at = now + limit / LOOKS;
         Watchdog { pulse, limit, calls: 0, since: now, look_at, suspended: false }
     }
 
-    pub(super) fn limit(&self) -> Duration {
+    pub(crate) fn limit(&self) -> Duration {
         self.limit
     }
 
-    pub(super) fn next_timeout(&self) -> Option<Instant> {
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
         (!self.suspended).then_some(self.look_at)
     }
 
     /// True when the application has stopped taking part; told once. `busy`: it works on what counts as taking part. `paused`: no
     /// records are to be taken.
-    pub(super) fn is_stalled(&mut self, now: Instant, busy: bool, paused: bool) -> bool {
+    pub(crate) fn is_stalled(&mut self, now: Instant, busy: bool, paused: bool) -> bool {
         if self.suspended || now < self.look_at {
             return false;
         }
@@ -107,7 +107,7 @@ impl Watchdog {
     }
 
     /// The application is back.
-    pub(super) fn resume(&mut self, now: Instant) {
+    pub(crate) fn resume(&mut self, now: Instant) {
         (self.suspended, self.since) = (false, now);
         self.look_at = now + self.limit / LOOKS;
     }
