@@ -286,22 +286,13 @@ impl<W> Metadata<W> {
         let whole = self.track_all > 0;
         let mut told: Vec<&str> = answer.topics.iter().filter_map(|topic| topic.name.as_deref()).collect();
         told.sort_unstable();
-        let mut forgotten = Vec::new();
-        for (name, topic) in &next.topics {
-            let gone = whole && told.binary_search(&&**name).is_err();
-            if !self.tracked.contains_key(name) && (gone || !whole) {
-                forgotten.push((name.clone(), None));
-            } else if gone && topic.error != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION {
-                let error = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
-                forgotten.push((name.clone(), Some(Topic { error, ..(**topic).clone() })));
-            }
-        }
-        for (name, topic) in forgotten {
-            match topic {
-                Some(topic) => next.put_topic(&name, topic),
-                None => next.remove_topic(&name),
-            }
-        }
+        let gone = |name: &Arc<str>| whole && told.binary_search(&&**name).is_err();
+        next.retain_topics(|name| self.tracked.contains_key(name) || (whole && !gone(name)));
+        let error = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+        let missing = next.topics.iter().filter(|(name, topic)| gone(name) && topic.error != error);
+        let missing =
+            missing.map(|(name, topic)| (name.clone(), Arc::new(Topic { error, ..(**topic).clone() })));
+        next.put_topics(missing.collect());
         self.publish(next);
         Ok(())
     }
