@@ -287,7 +287,7 @@ impl Pool {
         let serial = self.serials;
         let node = self.nodes.entry(key.0).or_default();
         let Config { connection_setup_timeout, connection_setup_timeout_max, .. } = self.config;
-        let setup = Range { first: connection_setup_timeout, max: connection_setup_timeout_max };
+        let setup = Range::new(connection_setup_timeout, connection_setup_timeout_max);
         let deadline = now + setup.after(node.backoff.failures(), &mut self.rng);
         let version = if node.mute >= MUTE_LIMIT { 0 } else { node.api_versions.unwrap_or(Hello::MAX) };
         let cluster_id = self.cluster.borrow().cluster_id.as_deref().map(ByteString::from);
@@ -378,8 +378,7 @@ impl Pool {
         }
         // Attempts on several lanes that fail together are one failure.
         if node.last_failure.is_none_or(|last| begun.is_none_or(|begun| begun > last)) {
-            let range =
-                Range { first: self.config.reconnect_backoff, max: self.config.reconnect_backoff_max };
+            let range = Range::new(self.config.reconnect_backoff, self.config.reconnect_backoff_max);
             node.backoff.failed(now, &range, &mut self.rng);
             node.last_failure = Some(now);
         }
