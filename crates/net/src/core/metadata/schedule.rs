@@ -21,7 +21,7 @@ use super::snapshot::{Cluster, Endpoint, Topic};
 use crate::core::backoff::Range;
 use crate::core::rng::Rng;
 use crate::core::versions::Features;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Asks, Error, ErrorKind, Result};
 
 /// How long the first broker may take; each one that takes longer doubles it, up to the request timeout.
 const FIRST_PATIENCE: Duration = Duration::from_secs(5);
@@ -316,7 +316,7 @@ impl<W> Metadata<W> {
         if matches!(error.kind(), ErrorKind::Timeout { .. }) {
             self.hung = self.hung.saturating_add(1);
         }
-        if is_final(&error) {
+        if error.asks() == Asks::Never {
             for waiter in std::mem::take(&mut self.served) {
                 self.outputs.push_back(Output::Done(waiter.waiter, Err(error.clone())));
             }
@@ -361,19 +361,6 @@ impl<W> Metadata<W> {
         next.generation = self.cluster.generation + 1;
         self.cluster = Arc::new(next);
         self.outputs.push_back(Output::Changed(self.cluster.clone()));
-    }
-}
-
-/// Whether trying again cannot help as long as nobody changes something.
-fn is_final(error: &Error) -> bool {
-    match error.kind() {
-        ErrorKind::Configuration
-        | ErrorKind::NotKafka
-        | ErrorKind::Unsupported
-        | ErrorKind::Encode
-        | ErrorKind::Closed => true,
-        ErrorKind::Broker(code) => !code.is_retriable() && code != ErrorCode::REBOOTSTRAP_REQUIRED,
-        _ => false,
     }
 }
 
