@@ -8,11 +8,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::clock;
 use super::dial::BoxFuture;
-use super::net::Lane;
 use super::route::Route;
 use crate::config::Config;
 use crate::core::backoff::Range;
 use crate::core::metadata::{Cluster, Input, Metadata, Output, Settings};
+use crate::core::pool::Lane;
 use crate::error::Result;
 
 pub(crate) type Command = Input<Waiter>;
