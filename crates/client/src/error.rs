@@ -74,17 +74,18 @@ impl Error {
 
     /// An error that a broker answered with.
     pub(crate) fn broker(code: ErrorCode, what: impl Into<String>) -> Self {
-        let kind = match code.class() {
+        Error::coded(Error::kind_of(code), code, what)
+    }
+
+    /// What a caller can do about an error code.
+    pub(crate) fn kind_of(code: ErrorCode) -> ErrorKind {
+        match code.class() {
             ErrorClass::Retriable | ErrorClass::Metadata | ErrorClass::Coordinator => ErrorKind::Retriable,
             ErrorClass::Authorization | ErrorClass::Authentication => ErrorKind::Authorization,
             ErrorClass::Recoverable => ErrorKind::Fenced,
             ErrorClass::Configuration => ErrorKind::Configuration,
             _ => kind_of_fatal(code),
-        };
-        Error::new(kind, what).with(|inner| {
-            inner.code = Some(code);
-            inner.remedy = remedy(code);
-        })
+        }
     }
 
     /// A broker's error code with a kind that is known better than the code tells.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kavka_wire::codec::Limits;
 
+use crate::core::rng::LONGEST;
 use crate::error::{Error, ErrorKind, Result};
 use crate::shell::dial::{Dialer, TcpDialer};
 
@@ -89,7 +90,6 @@ impl Config {
 
     /// The same without durations that a clock cannot be moved by.
     pub(crate) fn clamped(mut self) -> Self {
-        const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
         for duration in [
             &mut self.request_timeout,
             &mut self.connection_setup_timeout,

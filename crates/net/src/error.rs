@@ -70,6 +70,46 @@ pub enum ErrorKind {
     Broker(ErrorCode),
 }
 
+/// What a failure asks of whoever made the request. Everything that decides whether to try again decides by this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asks {
+    /// Nothing was done, and the same may succeed later without anybody changing an option.
+    TryLater,
+    /// The answer was lost: the broker may have carried the request out. What may run twice can be tried again.
+    OutcomeUnknown,
+    /// An answer came that is of no use: the broker has most likely carried the request out, and would answer the same
+    /// again. Report it.
+    Unreadable,
+    /// Nothing was done, and every other attempt fails in the same way until somebody changes something.
+    Never,
+}
+
+impl ErrorKind {
+    /// What it asks of whoever made the request.
+    pub fn asks(self) -> Asks {
+        match self {
+            ErrorKind::Resolve | ErrorKind::Connect | ErrorKind::UnknownBroker => Asks::TryLater,
+            ErrorKind::Timeout { outcome_unknown, .. } | ErrorKind::Disconnected { outcome_unknown } => {
+                if outcome_unknown {
+                    Asks::OutcomeUnknown
+                } else {
+                    Asks::TryLater
+                }
+            }
+            ErrorKind::FrameTooLarge | ErrorKind::Decode | ErrorKind::Protocol => Asks::Unreadable,
+            // The bootstrap addresses are asked again, which needs no one's help.
+            ErrorKind::Broker(ErrorCode::REBOOTSTRAP_REQUIRED) => Asks::TryLater,
+            ErrorKind::Broker(code) if code.is_retriable() => Asks::TryLater,
+            ErrorKind::Broker(_)
+            | ErrorKind::Configuration
+            | ErrorKind::NotKafka
+            | ErrorKind::Unsupported
+            | ErrorKind::Encode
+            | ErrorKind::Closed => Asks::Never,
+        }
+    }
+}
+
 impl Error {
     pub(crate) fn new(kind: ErrorKind, what: impl Into<String>) -> Self {
         Error(Arc::new(Inner { kind, what: what.into(), peer: None, node: None, remedy: None, source: None }))
@@ -124,30 +164,20 @@ impl Error {
         self.0.node
     }
 
-    /// Whether a request had been sent whole and its answer was lost, so that the broker may have carried it out.
+    /// What it asks of whoever made the request.
+    pub fn asks(&self) -> Asks {
+        self.kind().asks()
+    }
+
+    /// Whether a request had been sent whole and has no answer that can be used, so that the broker may have carried it out.
     pub fn outcome_unknown(&self) -> bool {
-        matches!(
-            self.kind(),
-            ErrorKind::Timeout { outcome_unknown: true, .. }
-                | ErrorKind::Disconnected { outcome_unknown: true }
-                | ErrorKind::FrameTooLarge
-                | ErrorKind::Decode
-                | ErrorKind::Protocol
-        )
+        matches!(self.asks(), Asks::OutcomeUnknown | Asks::Unreadable)
     }
 
     /// Whether the same call may succeed later without anybody changing an option. Look at
     /// [`outcome_unknown`](Self::outcome_unknown) too before a request that must not run twice is sent again.
     pub fn is_retriable(&self) -> bool {
-        match self.kind() {
-            ErrorKind::Resolve
-            | ErrorKind::Connect
-            | ErrorKind::Timeout { .. }
-            | ErrorKind::Disconnected { .. }
-            | ErrorKind::UnknownBroker => true,
-            ErrorKind::Broker(code) => code.is_retriable() || code == ErrorCode::REBOOTSTRAP_REQUIRED,
-            _ => false,
-        }
+        matches!(self.asks(), Asks::TryLater | Asks::OutcomeUnknown)
     }
 
     /// Whether no part that counts had been sent, so that sending again cannot run a request twice.
@@ -222,6 +252,39 @@ mod tests {
         assert!(error.is_retriable() && !error.outcome_unknown());
         let lost = error.disconnected(&peer, true);
         assert!(lost.outcome_unknown() && std::error::Error::source(&lost).is_some());
+    }
+
+    #[test]
+    fn every_kind_asks_for_one_thing() {
+        let timeout =
+            |outcome_unknown| ErrorKind::Timeout { api: None, after: Duration::ZERO, outcome_unknown };
+        let gone = |outcome_unknown| ErrorKind::Disconnected { outcome_unknown };
+        for (kind, asks) in [
+            (ErrorKind::Configuration, Asks::Never),
+            (ErrorKind::Resolve, Asks::TryLater),
+            (ErrorKind::Connect, Asks::TryLater),
+            (ErrorKind::NotKafka, Asks::Never),
+            (timeout(false), Asks::TryLater),
+            (timeout(true), Asks::OutcomeUnknown),
+            (gone(false), Asks::TryLater),
+            (gone(true), Asks::OutcomeUnknown),
+            (ErrorKind::Unsupported, Asks::Never),
+            (ErrorKind::FrameTooLarge, Asks::Unreadable),
+            (ErrorKind::Decode, Asks::Unreadable),
+            (ErrorKind::Encode, Asks::Never),
+            (ErrorKind::Protocol, Asks::Unreadable),
+            (ErrorKind::UnknownBroker, Asks::TryLater),
+            (ErrorKind::Closed, Asks::Never),
+            (ErrorKind::Broker(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS), Asks::TryLater),
+            (ErrorKind::Broker(ErrorCode::REBOOTSTRAP_REQUIRED), Asks::TryLater),
+            (ErrorKind::Broker(ErrorCode::CLUSTER_AUTHORIZATION_FAILED), Asks::Never),
+        ] {
+            let error = Error::new(kind, "");
+            assert_eq!(error.asks(), asks, "{kind:?}");
+            let again = matches!(asks, Asks::TryLater | Asks::OutcomeUnknown);
+            let unsure = matches!(asks, Asks::Unreadable | Asks::OutcomeUnknown);
+            assert_eq!((error.is_retriable(), error.outcome_unknown()), (again, unsure), "{kind:?}");
+        }
     }
 
     #[test]

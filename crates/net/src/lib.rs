@@ -17,9 +17,10 @@ mod shell;
 
 pub use crate::config::{Config, Security};
 pub use crate::core::metadata::{Broker, Cluster, Endpoint, Partition, Topic};
+pub use crate::core::pool::Lane;
 pub use crate::core::versions::{Feature, Features, Versions};
-pub use crate::error::{Error, ErrorKind, Result};
+pub use crate::error::{Asks, Error, ErrorKind, Result};
 pub use crate::shell::clock;
 pub use crate::shell::dial::{BoxFuture, Dialer, Stream, TcpDialer};
-pub use crate::shell::net::{CallOptions, Lane, Net, To};
+pub use crate::shell::net::{CallOptions, Net, To};
 pub use crate::shell::wire::Connection;

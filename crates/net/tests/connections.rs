@@ -435,3 +435,42 @@ async fn the_backoff_starts_anew_after_a_connection() {
     let took = clock::now() - begun;
     assert!(took >= Duration::from_millis(35) && took <= Duration::from_millis(65), "{took:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_closes_or_says_nothing_is_followed_by_the_hosts_next_one() {
+    for silent in [false, true] {
+        let rig = start(&[900], move |mut peer: Peer| async move {
+            match peer.turn % 2 {
+                0 if silent => while peer.read().await.is_some() {},
+                0 => {}
+                _ => echo(peer).await,
+            }
+        });
+        let request = heartbeat(1);
+        let call = || rig.net.call(node(1), Lane::General, &request, CallOptions::default());
+        assert_eq!(call().await.unwrap_err().kind(), ErrorKind::Connect);
+        call().await.unwrap();
+        // The address that works is used for all connections from now on.
+        rig.net.call(node(1), Lane::Fetch, &request, CallOptions::default()).await.unwrap();
+        assert_eq!(rig.dialled.load(Ordering::SeqCst), 3);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_to_any_broker_does_not_wait_for_one_that_hangs() {
+    for seed in 1..=60 {
+        let rig = start_with(
+            &[1, 2],
+            |config| config.seed = seed,
+            |mut peer: Peer| async move {
+                match peer.port {
+                    1 => while peer.read().await.is_some() {},
+                    _ => echo(peer).await,
+                }
+            },
+        );
+        let begun = clock::now();
+        rig.net.call(To::Any, Lane::General, &heartbeat(1), CallOptions::default()).await.unwrap();
+        assert!(clock::now() - begun <= SECOND + Duration::from_millis(5));
+    }
+}

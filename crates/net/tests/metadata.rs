@@ -9,7 +9,7 @@ use std::time::Duration;
 use kavka_net::{CallOptions, ErrorKind, Lane, To, clock};
 use kavka_wire::ApiKey;
 use kavka_wire::messages::HeartbeatRequest;
-use support::{Peer, metadata, start, within};
+use support::{Peer, metadata, start, start_with, within};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -145,7 +145,7 @@ async fn durations_without_end_are_borne() {
             *duration = Duration::MAX;
         }
     };
-    let rig = support::start_with(&[900, 7], change, broker);
+    let rig = start_with(&[900, 7], change, broker);
     rig.net.refresh(within(3600)).await.unwrap();
     let options = CallOptions { timeout: Duration::MAX, ..CallOptions::default() };
     rig.net.call(To::Broker(2), Lane::General, &HeartbeatRequest::default(), options).await.unwrap();
@@ -197,4 +197,26 @@ async fn a_lost_connection_to_a_broker_asks_for_fresh_metadata() {
     rig.net.call(To::Broker(1), Lane::General, &request, CallOptions::default()).await.unwrap_err();
     tokio::time::sleep(SECOND).await;
     assert_eq!(asked.load(Ordering::SeqCst), 2);
+}
+
+/// Answers at port 7; elsewhere it takes the connection and says nothing.
+async fn mute_but_one(mut peer: Peer) {
+    if peer.port == 7 {
+        peer.serve(&[7]).await;
+    } else {
+        while peer.read().await.is_some() {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_good_address_is_enough_however_many_of_the_others_hang() {
+    for (addresses, longest) in [(vec![1, 7], 2), (vec![1, 2, 7], 3), (vec![1, 999, 2, 7, 900], 5)] {
+        for seed in 1..=60 {
+            let rig = start_with(&addresses, |config| config.seed = seed, mute_but_one);
+            let begun = clock::now();
+            rig.net.refresh(within(30)).await.unwrap();
+            let took = clock::now() - begun;
+            assert!(took <= longest * SECOND, "{addresses:?}, seed {seed}: {took:?}");
+        }
+    }
 }

@@ -8,8 +8,8 @@ use kavka_wire::messages::fetch::{FetchPartition, FetchTopic};
 use kavka_wire::messages::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use kavka_wire::messages::produce::{PartitionProduceData, TopicProduceData};
 use kavka_wire::messages::{
-    ApiVersionsRequest, FetchRequest, MetadataRequest, MetadataResponse, OffsetCommitRequest, ProduceRequest,
-    all_messages, default_bytes, recode,
+    ApiVersionsRequest, FetchRequest, HeartbeatResponse, MetadataRequest, MetadataResponse,
+    OffsetCommitRequest, ProduceRequest, all_messages, default_bytes, recode,
 };
 use kavka_wire::{ApiKey, Uuid, decode_response, read_request_head, request_frame, response_frame};
 use proptest::prelude::*;
@@ -90,6 +90,56 @@ fn unknown_tagged_fields_survive() {
     request.unknown_tagged_fields.insert(9, Bytes::from_static(b""));
     let bytes = request.to_bytes(3).unwrap();
     assert_eq!(ApiVersionsRequest::from_bytes(bytes, 3, &Limits::default()).unwrap(), request);
+}
+
+/// A heartbeat's answer with these tags, all of them empty and none of them known.
+fn with_tags(tags: &[u32]) -> Bytes {
+    let mut bytes = BytesMut::from(&[0; 6][..]);
+    let uvarint = |bytes: &mut BytesMut, mut value: u32| {
+        while value > 0x7f {
+            bytes.put_u8(value as u8 | 0x80);
+            value >>= 7;
+        }
+        bytes.put_u8(value as u8);
+    };
+    uvarint(&mut bytes, tags.len() as u32);
+    for tag in tags {
+        uvarint(&mut bytes, *tag);
+        uvarint(&mut bytes, 0);
+    }
+    bytes.freeze()
+}
+
+#[test]
+fn tags_that_do_not_ascend_are_refused_where_they_stop_ascending() {
+    let read = |tags: &[u32]| {
+        let answer = HeartbeatResponse::from_bytes(with_tags(tags), 4, &Limits::default());
+        answer.map(|answer| answer.unknown_tagged_fields.len())
+    };
+    let many: Vec<u32> = (0..200_000).collect();
+    assert_eq!(read(&many).unwrap(), many.len());
+    let descending: Vec<u32> = many.iter().rev().copied().collect();
+    let error = read(&descending).unwrap_err();
+    assert_eq!(error.kind, DecodeErrorKind::TagOrder { tag: 199_998 });
+    // The number of tags takes three bytes, the first tag three and one for its length, the second three.
+    assert_eq!(error.at, 6 + 3 + 4 + 3, "nothing behind it was looked at");
+    assert_eq!(read(&[5, 5]).unwrap_err().kind, DecodeErrorKind::TagOrder { tag: 5 });
+}
+
+#[test]
+fn a_known_tag_is_read_only_in_its_place() {
+    let mut request = FetchRequest { cluster_id: Some("c".into()), ..Default::default() };
+    request.unknown_tagged_fields.insert(5, Bytes::new());
+    let bytes = request.to_bytes(15).unwrap();
+    // Two tags at the end: 0, two bytes long ("c" behind its length), and 5, empty.
+    let at = bytes.len() - 7;
+    assert_eq!(&bytes[at..], [2, 0, 2, 2, b'c', 5, 0]);
+    for (tags, wrong) in [(&[2, 5, 0, 0, 2, 2, b'c'], 0), (&[2, 0, 2, 2, b'c', 0, 0], 0)] {
+        let mut changed = BytesMut::from(&bytes[..at]);
+        changed.extend_from_slice(tags);
+        let error = FetchRequest::from_bytes(changed.freeze(), 15, &Limits::default()).unwrap_err();
+        assert_eq!(error.kind, DecodeErrorKind::TagOrder { tag: wrong });
+    }
 }
 
 #[test]

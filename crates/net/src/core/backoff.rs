@@ -2,20 +2,29 @@
 
 use std::time::{Duration, Instant};
 
-use super::rng::Rng;
+use super::rng::{LONGEST, Rng};
 
-/// First pause and longest pause.
+/// No pause is shorter: without one a peer that fails at once would be asked without end.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// First pause and longest pause, whatever was asked for such that a clock can be moved by them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Range {
-    pub(crate) first: Duration,
-    pub(crate) max: Duration,
+    first: Duration,
+    max: Duration,
 }
 
 impl Range {
+    /// The longest pause is at least the first one.
+    pub(crate) fn new(first: Duration, max: Duration) -> Self {
+        let first = first.clamp(SHORTEST, LONGEST);
+        Range { first, max: max.clamp(first, LONGEST) }
+    }
+
     /// The value after `failures` earlier ones: doubles each time up to the longest, then jitter.
     pub(crate) fn after(&self, failures: u32, rng: &mut Rng) -> Duration {
-        let factor = 1u32 << failures.min(20);
-        rng.jitter(self.first.saturating_mul(factor).min(self.max.max(self.first)))
+        let doubled = self.first.saturating_mul(1 << failures.min(20)).min(self.max);
+        rng.jitter(doubled).max(SHORTEST)
     }
 }
 
@@ -55,7 +64,7 @@ mod tests {
 
     #[test]
     fn doubles_up_to_its_limit_and_starts_again_after_a_success() {
-        let range = Range { first: Duration::from_millis(50), max: Duration::from_secs(1) };
+        let range = Range::new(Duration::from_millis(50), Duration::from_secs(1));
         let (mut rng, mut backoff, now) = (Rng::new(1), Backoff::default(), crate::shell::clock::now());
         assert_eq!(backoff.waiting(now), None);
         for expected in [50, 100, 200, 400, 800, 1000, 1000] {
@@ -73,12 +82,30 @@ mod tests {
     }
 
     #[test]
-    fn many_failures_do_not_overflow() {
-        let range = Range { first: Duration::from_secs(3000), max: Duration::from_secs(1 << 40) };
-        let (mut rng, mut backoff, now) = (Rng::new(1), Backoff::default(), crate::shell::clock::now());
-        for _ in 0..100 {
-            backoff.failed(now, &range, &mut rng);
+    fn careless_settings_make_pauses_that_a_clock_can_be_moved_by() {
+        let (nothing, least, most) = (Duration::ZERO, Duration::from_nanos(1), Duration::MAX);
+        let now = crate::shell::clock::now();
+        for (first, max) in [
+            (nothing, nothing),
+            (nothing, most),
+            (least, least),
+            (Duration::from_secs(1), nothing),
+            (Duration::from_secs(3000), Duration::from_secs(1 << 40)),
+            (most, nothing),
+            (most, most),
+        ] {
+            let (range, mut rng, mut backoff) = (Range::new(first, max), Rng::new(1), Backoff::default());
+            for failures in 0..100 {
+                let pause = range.after(failures, &mut rng);
+                assert!(
+                    pause >= SHORTEST && pause >= first.min(LONGEST).mul_f64(0.79),
+                    "{first:?}: {pause:?}"
+                );
+                backoff.failed(now, &range, &mut rng);
+                assert!(backoff.waiting(now).is_some());
+            }
+            assert!(range.after(u32::MAX, &mut rng) <= LONGEST.mul_f64(1.21));
+            assert_eq!(backoff.failures(), 100);
         }
-        assert_eq!(backoff.failures(), 100);
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod frames;
 pub(crate) mod guess;
 pub(crate) mod handshake;
 pub(crate) mod metadata;
+pub(crate) mod pool;
 pub(crate) mod rng;
 pub(crate) mod throttle;
 pub(crate) mod versions;

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// The longest time that anything here is put off: ten years, which every clock can be moved by.
+pub(crate) const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 #[derive(Debug, Clone)]
 pub(crate) struct Rng(u64);
 
@@ -26,7 +29,7 @@ impl Rng {
     /// `duration` give or take 20 %, as Kafka's clients spread their retries.
     pub(crate) fn jitter(&mut self, duration: Duration) -> Duration {
         let unit = (self.next() >> 11) as f64 / (1u64 << 53) as f64;
-        duration.mul_f64(0.8 + 0.4 * unit)
+        duration.min(LONGEST).mul_f64(0.8 + 0.4 * unit)
     }
 }
 
@@ -45,6 +48,7 @@ mod tests {
             seen.insert(value);
         }
         assert!(seen.len() > 900);
+        assert!(a.jitter(Duration::MAX) <= LONGEST.mul_f64(1.21));
         assert_eq!(a.below(0), 0);
         assert!(a.below(3) < 3);
     }

@@ -8,11 +8,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::clock;
 use super::dial::BoxFuture;
-use super::net::Lane;
 use super::route::Route;
 use crate::config::Config;
 use crate::core::backoff::Range;
 use crate::core::metadata::{Cluster, Input, Metadata, Output, Settings};
+use crate::core::pool::Lane;
 use crate::error::Result;
 
 pub(crate) type Command = Input<Waiter>;
@@ -32,7 +32,7 @@ impl Keeper {
         let settings = Settings {
             max_age: config.metadata_max_age,
             rebootstrap_after: config.rebootstrap_after,
-            retry: Range { first: config.retry_backoff, max: config.retry_backoff_max },
+            retry: Range::new(config.retry_backoff, config.retry_backoff_max),
             request_timeout: config.request_timeout,
             allow_auto_topic_creation: config.allow_auto_topic_creation,
         };

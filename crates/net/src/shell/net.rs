@@ -12,6 +12,7 @@ use super::wire::Connection;
 use super::{clock, metadata};
 use crate::config::Config;
 use crate::core::metadata::{Cluster, Endpoint, Input};
+use crate::core::pool::Lane;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A cluster as seen from here: connections to its brokers, opened when needed, and its metadata, kept fresh.
@@ -39,20 +40,6 @@ pub enum To {
     /// A node that may not be in the metadata yet, as a coordinator that was just looked up. An address in the metadata
     /// takes precedence.
     Node(Endpoint),
-}
-
-/// Which connection to a broker is used. Brokers carry out one request of a connection at a time, so what may block there
-/// has a lane of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Lane {
-    /// Whatever is answered at once.
-    General,
-    /// Produce.
-    Produce,
-    /// Fetch, which waits for data.
-    Fetch,
-    /// Requests of one group member, by a number that the caller chooses.
-    Group(u32),
 }
 
 /// Options of one call.

@@ -8,9 +8,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout_at;
 
 use super::clock;
-use super::net::{Lane, To};
-use super::pool::{Acquire, Command, Refused, Target};
+use super::net::To;
+use super::pool::Command;
 use super::wire::{Connection, Outgoing};
+use crate::core::pool::{Lane, Target};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A way to the pool that does not keep it alive.
@@ -39,39 +40,24 @@ impl Route {
                 To::Broker(id) => Target::Broker(*id),
                 To::Node(endpoint) => Target::Node(endpoint.clone()),
             };
-            return self.acquire(target, lane, deadline).await.map_err(Refused::into_error);
+            return self.acquire(target, lane, deadline).await;
         }
     }
 
-    /// Tries each broker once: the known ones, best first, then the bootstrap addresses.
+    /// The first connection to be had: each broker is tried once, the known ones, best first, then the bootstrap addresses.
     pub(crate) async fn any(&self, bootstrap: bool, lane: Lane, deadline: Instant) -> Result<Connection> {
-        let (mut tried, mut last) = (Vec::new(), None);
-        loop {
-            match self.acquire(Target::Any { bootstrap, tried: tried.clone() }, lane, deadline).await {
-                Ok(connection) => return Ok(connection),
-                Err(Refused::By(node, error)) => {
-                    tried.push(node);
-                    // One that may go away by itself decides that trying again makes sense.
-                    last = last.filter(|old: &Error| old.is_retriable()).or(Some(error));
-                }
-                Err(Refused::NobodyLeft) => {
-                    return Err(last.unwrap_or_else(|| Refused::NobodyLeft.into_error()));
-                }
-                Err(Refused::All(error)) => return Err(error),
-            }
-        }
+        self.acquire(Target::Any { bootstrap }, lane, deadline).await
     }
 
-    async fn acquire(&self, target: Target, lane: Lane, deadline: Instant) -> Result<Connection, Refused> {
-        let closed = || Refused::All(Error::closed());
+    async fn acquire(&self, target: Target, lane: Lane, deadline: Instant) -> Result<Connection> {
         let started = clock::now();
         let (reply, answer) = oneshot::channel();
-        let pool = self.pool.upgrade().ok_or_else(closed)?;
-        pool.send(Command::Acquire(Acquire { target, lane, reply })).map_err(|_| closed())?;
+        let pool = self.pool.upgrade().ok_or_else(Error::closed)?;
+        pool.send(Command::Acquire { target, lane, reply }).map_err(|_| Error::closed())?;
         drop(pool);
         match timeout_at(deadline.into(), answer).await {
-            Ok(answer) => answer.unwrap_or_else(|_| Err(closed())),
-            Err(_) => Err(Refused::All(out_of_time(started, None))),
+            Ok(answer) => answer.unwrap_or_else(|_| Err(Error::closed())),
+            Err(_) => Err(out_of_time(started, None)),
         }
     }
 

@@ -25,7 +25,7 @@ use crate::error::{Error, ErrorKind, Peer, Result};
 
 type Reply = oneshot::Sender<Result<Bytes>>;
 
-impl Token for Reply {
+impl<T> Token for oneshot::Sender<T> {
     fn withdrawn(&self) -> bool {
         self.is_closed()
     }

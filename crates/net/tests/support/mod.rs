@@ -23,6 +23,8 @@ pub struct Peer {
     /// How many connections came before this one, to any address.
     pub number: usize,
     pub port: u16,
+    /// Which of the host's addresses was wanted first.
+    pub turn: usize,
 }
 
 pub struct Asked {
@@ -126,7 +128,22 @@ pub struct Scripted {
 }
 
 impl Dialer for Scripted {
-    fn dial<'a>(&'a self, _: &'a str, port: u16, _: Instant) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
+    fn dial<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+        by: Instant,
+    ) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
+        self.dial_in_turn(host, port, 0, by)
+    }
+
+    fn dial_in_turn<'a>(
+        &'a self,
+        _: &'a str,
+        port: u16,
+        turn: usize,
+        _: Instant,
+    ) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
         Box::pin(async move {
             *self.by_port.lock().unwrap().entry(port).or_default() += 1;
             if port == 999 {
@@ -137,7 +154,7 @@ impl Dialer for Scripted {
             }
             let number = self.dialled.fetch_add(1, Ordering::SeqCst);
             let (ours, theirs) = tokio::io::duplex(self.pipe);
-            tokio::spawn((self.script)(Peer { stream: theirs, number, port }));
+            tokio::spawn((self.script)(Peer { stream: theirs, number, port, turn }));
             Ok(Box::new(ours) as Box<dyn Stream>)
         })
     }

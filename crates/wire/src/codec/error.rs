@@ -45,6 +45,11 @@ pub enum DecodeErrorKind {
         /// The tag.
         tag: u32,
     },
+    /// A tagged field comes behind one of the same or a higher tag.
+    TagOrder {
+        /// The tag.
+        tag: u32,
+    },
     /// The message has no such version.
     Version,
     /// Bytes are left after the last field.
@@ -84,6 +89,9 @@ impl fmt::Display for DecodeError {
             }
             DecodeErrorKind::TagLength { tag } => {
                 write!(f, "tagged field {tag} does not have the length it states")
+            }
+            DecodeErrorKind::TagOrder { tag } => {
+                write!(f, "tagged field {tag} comes behind one of the same or a higher tag")
             }
             DecodeErrorKind::Version => f.write_str("this version of the message is not known"),
             DecodeErrorKind::Trailing { bytes } => write!(f, "{bytes} bytes are left after the last field"),

@@ -215,11 +215,15 @@ impl Reader {
     }
 
     /// Reads the tagged fields at the end of a flexible struct. `known` reads a tag it knows and says so; the others are
-    /// kept as they are.
+    /// kept as they are. Tags have to ascend (KIP-482), so what a peer sends costs no more than its length.
     pub(crate) fn tags(&mut self, known: KnownTags<'_>) -> Result<TaggedFields> {
         let mut unknown = TaggedFields::default();
+        let mut last = None;
         for _ in 0..self.uvarint()? {
             let tag = self.uvarint()?;
+            if last.replace(tag).is_some_and(|last| tag <= last) {
+                return Err(self.error(DecodeErrorKind::TagOrder { tag }));
+            }
             let size = self.uvarint()? as usize;
             self.need(size)?;
             let (start, outer) = (self.at, self.end);
@@ -233,7 +237,7 @@ impl Reader {
                 self.memory = self.memory.checked_sub(cost).ok_or_else(|| {
                     self.error(DecodeErrorKind::TooMuchMemory { limit: self.limits.memory })
                 })?;
-                unknown.insert(tag, self.frame.slice(start..self.end));
+                unknown.push(tag, self.frame.slice(start..self.end));
                 self.at = self.end;
             }
             self.end = outer;

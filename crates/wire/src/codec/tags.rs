@@ -14,6 +14,11 @@ impl TaggedFields {
         }
     }
 
+    /// Adds a tag that is higher than all the others; the reader sees to it that it is.
+    pub(crate) fn push(&mut self, tag: u32, value: Bytes) {
+        self.0.push((tag, value));
+    }
+
     /// The value of a tag.
     pub fn get(&self, tag: u32) -> Option<&Bytes> {
         self.0.binary_search_by_key(&tag, |(tag, _)| *tag).ok().map(|at| &self.0[at].1)

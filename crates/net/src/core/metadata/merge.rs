@@ -9,12 +9,11 @@ use kavka_wire::messages::metadata::{
 };
 use kavka_wire::{ErrorCode, Uuid};
 
-use super::snapshot::{Broker, Cluster, Endpoint, Partition, Topic};
+use super::snapshot::{Broker, Cluster, Endpoint, Named, Partition, Topic};
 
 /// Kafka numbers partitions without gaps; a few missing ones are borne, more are a malformed answer.
 const GAPS: usize = 1024;
 
-/// Applies a whole answer. `Err` says what is wrong with it; the snapshot is then as it was.
 /// A topic under the name that the map has already.
 fn entry<'a>(
     topics: &'a LiteMap<Arc<str>, Arc<Topic>>,
@@ -23,6 +22,7 @@ fn entry<'a>(
     topics.get_indexed(topics.find_index(name).ok()?)
 }
 
+/// Applies a whole answer. `Err` says what is wrong with it; the snapshot is then as it was.
 pub(super) fn apply(cluster: &mut Cluster, answer: &MetadataResponse) -> Result<(), String> {
     if answer.brokers.is_empty() {
         return Err("it names no broker".into());
@@ -42,12 +42,14 @@ pub(super) fn apply(cluster: &mut Cluster, answer: &MetadataResponse) -> Result<
     }
     next.controller = Some(answer.controller_id).filter(|id| *id >= 0);
     next.brokers = brokers(&next.brokers, &answer.brokers)?;
+    let mut changed = Vec::new();
     for topic in &answer.topics {
         // Topics are asked for by name, so an answer without one is about nothing that is tracked.
         if let Some(name) = topic.name.as_deref() {
-            merge_topic(&mut next, name, topic)?;
+            changed.extend(merge_topic(&next, name, topic)?);
         }
     }
+    next.put_topics(changed);
     *cluster = next;
     Ok(())
 }
@@ -57,8 +59,7 @@ fn brokers(
     old: &LiteMap<i32, Broker>,
     answer: &[MetadataResponseBroker],
 ) -> Result<LiteMap<i32, Broker>, String> {
-    let mut brokers = LiteMap::new();
-    for broker in answer {
+    let broker = |broker: &MetadataResponseBroker| {
         let id = broker.node_id;
         let port = u16::try_from(broker.port).ok().filter(|port| *port != 0);
         let (Some(port), true) = (port, id >= 0 && !broker.host.is_empty()) else {
@@ -71,12 +72,18 @@ fn brokers(
         let known = old.get(&id);
         let host = same(&broker.host, known.map(|b| &b.host));
         let rack = broker.rack.as_deref().map(|rack| same(rack, known.and_then(|b| b.rack.as_ref())));
-        brokers.insert(id, Broker { id, host, port, rack });
-    }
-    Ok(brokers)
+        Ok((id, Broker { id, host, port, rack }))
+    };
+    // Sorted once at the end: put in one by one, many in a bad order would cost the square of their number.
+    answer.iter().map(broker).collect()
 }
 
-fn merge_topic(cluster: &mut Cluster, name: &str, answer: &MetadataResponseTopic) -> Result<(), String> {
+/// The topic as the answer has it, if that is news.
+fn merge_topic(
+    cluster: &Cluster,
+    name: &str,
+    answer: &MetadataResponseTopic,
+) -> Result<Option<Named>, String> {
     let (name, old) = match entry(&cluster.topics, name) {
         Some((name, topic)) => (name.clone(), Some(topic.clone())),
         None => (Arc::from(name), None),
@@ -85,10 +92,7 @@ fn merge_topic(cluster: &mut Cluster, name: &str, answer: &MetadataResponseTopic
         // An error says something about now; what was known before stays useful.
         let mut topic = old.as_deref().cloned().unwrap_or_default();
         topic.error = answer.error_code;
-        if old.as_deref() != Some(&topic) {
-            cluster.put_topic(&name, topic);
-        }
-        return Ok(());
+        return Ok((old.as_deref() != Some(&topic)).then(|| (name, Arc::new(topic))));
     }
     // A topic with another id is another topic, whose epochs start anew.
     let old_partitions = match &old {
@@ -107,10 +111,7 @@ fn merge_topic(cluster: &mut Cluster, name: &str, answer: &MetadataResponseTopic
         // Partitions are only ever added to a topic, so a broker that knows fewer is behind.
         topic.partitions.extend_from_slice(&old_partitions[topic.partitions.len()..]);
     }
-    if old.as_deref() != Some(&topic) {
-        cluster.put_topic(&name, topic);
-    }
-    Ok(())
+    Ok((old.as_deref() != Some(&topic)).then(|| (name, Arc::new(topic))))
 }
 
 fn same_topic(old: Uuid, new: Uuid) -> bool {

@@ -21,7 +21,7 @@ use super::snapshot::{Cluster, Endpoint, Topic};
 use crate::core::backoff::Range;
 use crate::core::rng::Rng;
 use crate::core::versions::Features;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Asks, Error, ErrorKind, Result};
 
 /// How long the first broker may take; each one that takes longer doubles it, up to the request timeout.
 const FIRST_PATIENCE: Duration = Duration::from_secs(5);
@@ -286,22 +286,13 @@ impl<W> Metadata<W> {
         let whole = self.track_all > 0;
         let mut told: Vec<&str> = answer.topics.iter().filter_map(|topic| topic.name.as_deref()).collect();
         told.sort_unstable();
-        let mut forgotten = Vec::new();
-        for (name, topic) in &next.topics {
-            let gone = whole && told.binary_search(&&**name).is_err();
-            if !self.tracked.contains_key(name) && (gone || !whole) {
-                forgotten.push((name.clone(), None));
-            } else if gone && topic.error != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION {
-                let error = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
-                forgotten.push((name.clone(), Some(Topic { error, ..(**topic).clone() })));
-            }
-        }
-        for (name, topic) in forgotten {
-            match topic {
-                Some(topic) => next.put_topic(&name, topic),
-                None => next.remove_topic(&name),
-            }
-        }
+        let gone = |name: &Arc<str>| whole && told.binary_search(&&**name).is_err();
+        next.retain_topics(|name| self.tracked.contains_key(name) || (whole && !gone(name)));
+        let error = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+        let missing = next.topics.iter().filter(|(name, topic)| gone(name) && topic.error != error);
+        let missing =
+            missing.map(|(name, topic)| (name.clone(), Arc::new(Topic { error, ..(**topic).clone() })));
+        next.put_topics(missing.collect());
         self.publish(next);
         Ok(())
     }
@@ -325,7 +316,7 @@ impl<W> Metadata<W> {
         if matches!(error.kind(), ErrorKind::Timeout { .. }) {
             self.hung = self.hung.saturating_add(1);
         }
-        if is_final(&error) {
+        if error.asks() == Asks::Never {
             for waiter in std::mem::take(&mut self.served) {
                 self.outputs.push_back(Output::Done(waiter.waiter, Err(error.clone())));
             }
@@ -370,19 +361,6 @@ impl<W> Metadata<W> {
         next.generation = self.cluster.generation + 1;
         self.cluster = Arc::new(next);
         self.outputs.push_back(Output::Changed(self.cluster.clone()));
-    }
-}
-
-/// Whether trying again cannot help as long as nobody changes something.
-fn is_final(error: &Error) -> bool {
-    match error.kind() {
-        ErrorKind::Configuration
-        | ErrorKind::NotKafka
-        | ErrorKind::Unsupported
-        | ErrorKind::Encode
-        | ErrorKind::Closed => true,
-        ErrorKind::Broker(code) => !code.is_retriable() && code != ErrorCode::REBOOTSTRAP_REQUIRED,
-        _ => false,
     }
 }
 

@@ -79,6 +79,9 @@ pub struct Partition {
     pub error: ErrorCode,
 }
 
+/// A topic under its name.
+pub(super) type Named = (Arc<str>, Arc<Topic>);
+
 impl Cluster {
     /// A topic by name.
     pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
@@ -116,9 +119,25 @@ impl Cluster {
         self.topics.insert(name.clone(), Arc::new(topic));
     }
 
-    pub(super) fn remove_topic(&mut self, name: &str) {
-        if let Some(old) = self.topics.remove(name) {
-            self.ids.remove(&old.id);
+    /// Adds or replaces any number of topics with one sorting.
+    pub(super) fn put_topics(&mut self, topics: Vec<Named>) {
+        if !topics.is_empty() {
+            self.topics.extend(topics);
+            self.index();
         }
+    }
+
+    /// Removes any number of topics with one walk.
+    pub(super) fn retain_topics(&mut self, keep: impl Fn(&Arc<str>) -> bool) {
+        let before = self.topics.len();
+        self.topics.retain(|name, _| keep(name));
+        if self.topics.len() < before {
+            self.index();
+        }
+    }
+
+    fn index(&mut self) {
+        let with_id = self.topics.iter().filter(|(_, topic)| !topic.id.is_zero());
+        self.ids = with_id.map(|(name, topic)| (topic.id, name.clone())).collect();
     }
 }

@@ -144,3 +144,30 @@ fn a_hint_adds_or_replaces_and_only_if_it_is_newer() {
     assert_eq!(cluster.brokers.len(), 3, "the other brokers are still there");
     assert_eq!(cluster.partition("t", 0).unwrap().replicas, [1, 2]);
 }
+
+/// Counts what a sorted vector would hide: how long a hundred thousand entries in the worst order take.
+#[test]
+fn many_brokers_and_topics_in_descending_order_cost_little() {
+    let many = 100_000;
+    let mut told = answer(vec![]);
+    told.brokers = (0..many).rev().map(|id| broker(id, "b")).collect();
+    told.brokers.push(broker(7, "last"));
+    told.topics = (0..many as u32)
+        .rev()
+        .map(|n| {
+            let mut id = [1; 16];
+            id[..4].copy_from_slice(&n.to_be_bytes());
+            let name = Some(format!("{n:06}").as_str().into());
+            MetadataResponseTopic { name, topic_id: Uuid(id), ..Default::default() }
+        })
+        .collect();
+    let started = crate::shell::clock::now();
+    let cluster = after([told.clone(), told]);
+    let took = crate::shell::clock::now() - started;
+    // One by one it takes more than ten times as long.
+    assert!(took < std::time::Duration::from_secs(4), "{took:?}");
+    assert_eq!((cluster.brokers.len(), cluster.topics.len()), (many as usize, many as usize));
+    assert_eq!(&*cluster.brokers[&7].host, "last", "of two brokers with one id the last one counts");
+    let (id, topic) = cluster.topics.iter().nth(5).unwrap();
+    assert_eq!(cluster.topic_by_id(topic.id).unwrap().0, id);
+}

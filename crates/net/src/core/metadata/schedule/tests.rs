@@ -20,7 +20,7 @@ enum Seen {
 
 impl Rig {
     fn new() -> Self {
-        let retry = Range { first: SECOND / 10, max: SECOND };
+        let retry = Range::new(SECOND / 10, SECOND);
         let settings = Settings {
             max_age: 300 * SECOND,
             rebootstrap_after: 300 * SECOND,
