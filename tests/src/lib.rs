@@ -55,3 +55,8 @@ pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) -> Outc
     })
     .await
 }
+
+/// The partitions that were assigned.
+pub fn partitions_of(claims: &[kavka::Claim]) -> Vec<kavka::TopicPartition> {
+    claims.iter().map(|claim| claim.partition().clone()).collect()
+}

@@ -169,7 +169,7 @@ async fn work(mut consumer: Consumer, log: Arc<Log>, mut gate: watch::Receiver<b
                     write(Step::Failed(error));
                 }
             }
-            Ok(Event::Assigned(partitions)) => write(Step::Assigned(partitions)),
+            Ok(Event::Assigned(claims)) => write(Step::Assigned(crate::partitions_of(&claims))),
             Ok(Event::Revoked(revocation)) => {
                 let partitions = revocation.partitions().to_vec();
                 let outcome = revocation.commit_stored_and_release().await;

@@ -16,8 +16,8 @@ pub use admin::{
 };
 pub use client::{Client, ClientBuilder};
 pub use consumer::{
-    Batch, BatchRecords, Closer, Consumer, ConsumerBuilder, ConsumerHandle, Event, GroupMetadata,
-    IsolationLevel, OffsetReset, Revocation, Start,
+    Batch, BatchRecords, Claim, Closer, Consumer, ConsumerBuilder, ConsumerHandle, Event, GroupMetadata,
+    IsolationLevel, OffsetReset, Revocation, SharedRecord, Start,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use kavka_group::{GroupProtocol, OffsetAndMetadata, TopicPartition, assignor};

@@ -7,7 +7,7 @@ mod consumer_support;
 use std::time::Duration;
 
 use consumer_support::*;
-use kavka_client::{Batch, Consumer, ErrorKind, Event, OffsetAndMetadata, Revocation};
+use kavka_client::{Batch, Claim, Consumer, ErrorKind, Event, OffsetAndMetadata, Revocation};
 use kavka_wire::ApiKey;
 
 /// Calls `event` until it is what is looked for.
@@ -171,4 +171,119 @@ async fn what_was_stored_before_a_seek_is_not_taken_for_what_is_stored_after_it(
     first.store(&again).unwrap();
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(rig.committed("g", 0).await, Some(5));
+}
+
+async fn claims(consumer: &mut Consumer) -> Vec<Claim> {
+    until(consumer, |event| match event {
+        Event::Assigned(claims) => Some(claims),
+        _ => None,
+    })
+    .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_lives_from_its_assignment_to_its_loss_and_knows_its_partition() {
+    let rig = rig(1).await;
+    rig.fill(1, 20, 5).await;
+    let mut consumer = rig.member("g").max_batch_records(5).start().await.unwrap();
+    let claim = claims(&mut consumer).await.remove(0);
+    assert_eq!((claim.partition(), claim.is_live(), claim.is_paused()), (&tp(0), true, false));
+    let batch = batch_of(&mut consumer).await;
+    assert_eq!(batch.claim(), claim);
+    assert_eq!((claim.position(), claim.lag()), (Some(5), Some(15)));
+    claim.pause().unwrap();
+    assert!(claim.is_paused() && consumer.handle().is_paused(&tp(0)));
+    nothing_comes(&mut consumer, Duration::from_secs(5)).await;
+    claim.resume().unwrap();
+    let second = batch_of(&mut consumer).await;
+    claim.commit(second.next_offset()).await.unwrap();
+    assert_eq!(rig.committed("g", 0).await, Some(10));
+    let watched = claim.clone();
+    let ended = tokio::spawn(async move { watched.ended().await });
+    tokio::task::yield_now().await;
+    assert!(!ended.is_finished());
+    expel(&rig).await;
+    loss(&mut consumer).await;
+    within(ended).await.unwrap();
+    let again = claims(&mut consumer).await.remove(0);
+    assert!(again != claim && again.is_live() && !claim.is_live());
+    for (what, outcome) in [
+        ("store", claim.store(3)),
+        ("commit", claim.commit(3).await),
+        ("pause", claim.pause()),
+        ("resume", claim.resume()),
+    ] {
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Fenced, "{what}");
+    }
+    assert!(!again.is_paused());
+    consumer.close().await.unwrap();
+    assert!(!again.is_live());
+    within(again.ended()).await;
+    assert_eq!(rig.committed("g", 0).await, Some(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_stays_live_while_its_revocation_is_worked_on() {
+    let rig = rig(1).await;
+    rig.fill(1, 20, 5).await;
+    let mut consumer = rig.member("g").max_batch_records(5).start().await.unwrap();
+    let claim = batch_of(&mut consumer).await.claim();
+    consumer.handle().enforce_rebalance("a test").await.unwrap();
+    let revocation = revocation(&mut consumer).await;
+    assert_eq!(revocation.claims(), [claim.clone()]);
+    assert!(claim.is_live());
+    claim.store(3).unwrap();
+    assert_eq!(claim.store(-1).unwrap_err().kind(), ErrorKind::Configuration);
+    claim.commit(2).await.unwrap();
+    assert_eq!(rig.committed("g", 0).await, Some(2));
+    let watched = claim.clone();
+    let ended = tokio::spawn(async move { watched.ended().await });
+    within(revocation.commit_stored_and_release()).await.unwrap();
+    within(ended).await.unwrap();
+    assert!(!claim.is_live());
+    assert_eq!(rig.committed("g", 0).await, Some(3));
+    drop(consumer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_end_with_a_consumer_that_is_dropped() {
+    let rig = rig(1).await;
+    rig.fill(1, 20, 5).await;
+    let mut consumer = rig.member("g").start().await.unwrap();
+    let claim = batch_of(&mut consumer).await.claim();
+    let watched = claim.clone();
+    let ended = tokio::spawn(async move { watched.ended().await });
+    drop(consumer);
+    within(ended).await.unwrap();
+    assert!(!claim.is_live());
+    assert_eq!(claim.store(1).unwrap_err().kind(), ErrorKind::Fenced);
+    assert_eq!(claim.commit(1).await.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_are_shared_with_workers_and_count_until_the_last_is_dropped() {
+    let rig = rig(1).await;
+    for value in ["a", "b", "c"] {
+        rig.produce(0, [value, "-"]).await;
+    }
+    let mut consumer = rig.member("g").start().await.unwrap();
+    let batch = batch_of(&mut consumer).await;
+    assert_eq!(batch.len(), 6);
+    let shared: Vec<_> = batch.shared_records().collect();
+    for (index, record) in batch.iter().enumerate() {
+        let one = batch.shared(index).unwrap();
+        assert_eq!((one.offset(), one.value(), one.key()), (record.offset(), record.value(), record.key()));
+        assert_eq!((one.timestamp(), one.next_offset()), (record.timestamp(), record.offset() + 1));
+        assert_eq!(batch.get(index).unwrap().value(), shared[index].value());
+        assert_eq!(shared[index].record().headers().count(), record.headers().count());
+    }
+    assert!(batch.get(6).is_none() && batch.shared(6).is_none());
+    let last = shared.into_iter().next_back().unwrap();
+    drop(batch);
+    let worker = tokio::spawn(async move {
+        assert_eq!(last.value_bytes().unwrap(), "-");
+        last.claim().commit(last.next_offset()).await
+    });
+    within(worker).await.unwrap().unwrap();
+    assert_eq!(rig.committed("g", 0).await, Some(6));
 }

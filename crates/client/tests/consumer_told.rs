@@ -20,9 +20,13 @@ async fn partitions_can_be_paused_as_soon_as_they_are_told() {
             let Event::Assigned(told) = within(consumer.event()).await.unwrap() else {
                 panic!("no partitions")
             };
-            consumer.pause(&told).unwrap();
+            // By name and by claim.
+            consumer.pause(told.iter().map(|claim| claim.partition())).unwrap();
+            told.iter().for_each(|claim| claim.pause().unwrap());
             assert_eq!(consumer.assignment().len(), partitions as usize);
-            assert!(told.iter().all(|partition| consumer.handle().is_paused(partition)));
+            assert!(
+                told.iter().all(|claim| claim.is_live() && consumer.handle().is_paused(claim.partition()))
+            );
             consumer.close().await.unwrap();
         }
     }

@@ -48,6 +48,12 @@ impl OffsetAndMetadata {
     }
 }
 
+impl From<i64> for OffsetAndMetadata {
+    fn from(offset: i64) -> Self {
+        OffsetAndMetadata::new(offset)
+    }
+}
+
 /// An offset to commit, and the ownership that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToCommit {

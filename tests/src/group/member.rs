@@ -72,7 +72,7 @@ impl Work {
                     self.done.insert(batch.topic_partition().clone(), batch.offset_to_commit());
                     batches += usize::from(!self.manners.lazy);
                 }
-                Event::Assigned(partitions) => self.tell(Did::Assigned(partitions)),
+                Event::Assigned(claims) => self.tell(Did::Assigned(crate::partitions_of(&claims))),
                 Event::Revoked(revocation) => self.release(revocation).await?,
                 Event::Lost(partitions) => {
                     self.done.retain(|partition, _| !partitions.contains(partition));

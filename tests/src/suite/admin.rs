@@ -13,8 +13,8 @@ use crate::{Outcome, Target, soon, until};
 
 async fn assigned(consumer: &mut Consumer) -> kavka::Result<Vec<TopicPartition>> {
     loop {
-        if let Event::Assigned(partitions) = consumer.event().await? {
-            return Ok(partitions);
+        if let Event::Assigned(claims) = consumer.event().await? {
+            return Ok(crate::partitions_of(&claims));
         }
     }
 }

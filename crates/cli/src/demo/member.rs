@@ -106,7 +106,10 @@ impl Member {
                     self.commit(consumer).await?;
                 }
             }
-            Event::Assigned(partitions) => self.begin(&partitions, consumer).await?,
+            Event::Assigned(claims) => {
+                let partitions: Vec<_> = claims.iter().map(|claim| claim.partition().clone()).collect();
+                self.begin(&partitions, consumer).await?;
+            }
             Event::Revoked(revocation) => {
                 let offsets = self.drop_partitions(revocation.partitions());
                 let partitions = numbers(revocation.partitions());

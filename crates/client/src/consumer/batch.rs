@@ -7,7 +7,10 @@ use bytes::Bytes;
 use kavka_group::{OffsetAndMetadata, TopicPartition};
 use kavka_wire::records::{BatchHeader, Cursor, HEADER_LEN, OwnedRecord, Record};
 
+use super::claim::Claim;
 use super::core::Placement;
+use super::handle::ConsumerHandle;
+use super::shared::SharedRecord;
 
 /// Records of one partition, in the order of their offsets: at least one, at most
 /// [`max_batch_records`](super::ConsumerBuilder::max_batch_records).
@@ -20,6 +23,7 @@ use super::core::Placement;
 #[derive(Clone)]
 pub struct Batch {
     pub(super) placement: Arc<Placement>,
+    pub(super) handle: ConsumerHandle,
     /// Wire batches, not compressed, checked; the records begin in the middle of the first one when its head was handed
     /// out before.
     pub(super) bytes: Bytes,
@@ -98,6 +102,30 @@ impl Batch {
         }
     }
 
+    /// The ownership that it was read under, for workers that commit by themselves.
+    pub fn claim(&self) -> Claim {
+        Claim::new(self.placement.clone(), self.handle.clone())
+    }
+
+    /// The record at an index, below [`len`](Self::len). It steps over those before it; [`iter`](Self::iter) reads each once.
+    pub fn get(&self, index: usize) -> Option<Record<'_>> {
+        self.iter().nth(index)
+    }
+
+    /// The record at an index, as [`get`](Self::get), owning its bytes by reference count, to be handed to a worker.
+    pub fn shared(&self, index: usize) -> Option<SharedRecord> {
+        self.shared_records().nth(index)
+    }
+
+    /// All records in order, each owning its bytes by reference count.
+    pub fn shared_records(&self) -> impl Iterator<Item = SharedRecord> {
+        let mut records = self.iter();
+        std::iter::from_fn(move || {
+            let (at, body, record) = records.next_at()?;
+            Some(SharedRecord::new(self, body, at, &record))
+        })
+    }
+
     /// Copies of all records, which own their bytes.
     pub fn to_owned(&self) -> Vec<OwnedRecord> {
         self.iter().map(|record| record.to_owned()).collect()
@@ -163,27 +191,36 @@ impl<'a> BatchRecords<'a> {
     }
 }
 
-impl<'a> Iterator for BatchRecords<'a> {
-    type Item = Record<'a>;
-
+impl<'a> BatchRecords<'a> {
+    /// The next record, and where it begins in which wire batch.
     #[inline]
-    fn next(&mut self) -> Option<Record<'a>> {
+    fn next_at(&mut self) -> Option<(Cursor, &'a [u8], Record<'a>)> {
         while self.left > 0 {
             if self.cursor.remaining() > 0 {
                 // Every record was read once before the batch was made: an error cannot come any more.
+                let at = self.cursor;
                 let record = self.cursor.next(self.body)?.ok()?;
                 if record.offset() < self.floor {
                     continue;
                 }
                 self.floor = record.offset() + 1;
                 self.left -= 1;
-                return Some(record);
+                return Some((at, self.body, record));
             }
             if !self.next_wire_batch() {
                 break;
             }
         }
         None
+    }
+}
+
+impl<'a> Iterator for BatchRecords<'a> {
+    type Item = Record<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Record<'a>> {
+        self.next_at().map(|(_, _, record)| record)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -284,13 +284,8 @@ impl ConsumerBuilder {
         let (items, items_end) = mpsc::unbounded_channel();
         let (assignment, assignment_end) = watch::channel(Arc::default());
         let pulse = Arc::<Pulse>::default();
-        let own = commands.downgrade();
-        let ends = Ends { requests: inbox, own, control, items, assignment };
-        let handle = ConsumerHandle {
-            commands: Commands(commands),
-            assignment: assignment_end,
-            isolation: options.fetch.isolation,
-        };
+        let ends = Ends { requests: inbox, control, items, assignment };
+        let handle = ConsumerHandle::new(Commands(commands), assignment_end, options.fetch.isolation);
         // The wall clock, for resets by duration; everything else counts from `clock`.
         let wall_ms =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);

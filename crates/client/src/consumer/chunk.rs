@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use super::batch::Batch;
 use super::core::Placement;
 use super::core::fetch::Fetched;
+use super::handle::ConsumerHandle;
 use super::retained::Retained;
 use crate::{Error, ErrorKind};
 
@@ -120,7 +121,12 @@ impl Chunk {
 
     /// The next records, at most `max`. `None`: there are no more, and [`position`](Self::position) is behind everything. After an
     /// error the position is where the unreadable batch begins, and the same error comes again.
-    pub(super) fn take(&mut self, max: usize, unpack: &mut Decompressor) -> Result<Option<Batch>, Error> {
+    pub(super) fn take(
+        &mut self,
+        max: usize,
+        unpack: &mut Decompressor,
+        handle: &ConsumerHandle,
+    ) -> Result<Option<Batch>, Error> {
         if let Some(whole) = self.whole.take() {
             self.budget = Some(whole.more(0));
             self.records = whole.with(std::mem::take(&mut self.records));
@@ -129,7 +135,7 @@ impl Chunk {
         let mut run = Run::default();
         while run.count < max {
             if self.open.is_some() {
-                match self.take_open(max)? {
+                match self.take_open(max, handle)? {
                     Some(batch) => return Ok(Some(batch)),
                     None => continue,
                 }
@@ -146,7 +152,7 @@ impl Chunk {
         if self.is_done() {
             self.position = self.position.max(self.end);
         }
-        Ok(run.into_batch(self))
+        Ok(run.into_batch(self, handle))
     }
 
     fn is_done(&self) -> bool {
@@ -310,7 +316,7 @@ impl Chunk {
     }
 
     /// The next piece of the open wire batch. `None`: nothing of it was left to hand out, and it is closed.
-    fn take_open(&mut self, max: usize) -> Result<Option<Batch>, Error> {
+    fn take_open(&mut self, max: usize, handle: &ConsumerHandle) -> Result<Option<Batch>, Error> {
         let Some(open) = self.open.as_mut() else {
             return Err(Error::new(ErrorKind::Bug, "no wire batch is open"));
         };
@@ -337,6 +343,7 @@ impl Chunk {
         }
         Ok(Some(Batch {
             placement: self.placement.clone(),
+            handle: handle.clone(),
             first_size: bytes.len(),
             bytes,
             start,
@@ -414,7 +421,7 @@ impl Run {
         self.count += walked.count;
     }
 
-    fn into_batch(self, chunk: &Chunk) -> Option<Batch> {
+    fn into_batch(self, chunk: &Chunk, handle: &ConsumerHandle) -> Option<Batch> {
         let (start, first_size) = self.start?;
         let bytes = match self.view {
             Some(range) => chunk.records.slice(range),
@@ -422,6 +429,7 @@ impl Run {
         };
         Some(Batch {
             placement: chunk.placement.clone(),
+            handle: handle.clone(),
             bytes,
             start,
             first_size,

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::chunk::Chunk;
-use super::core::{Answer, Command, CommittedOffsets, GroupMetadata, Placement, closed};
-use super::event::Revocation;
+use super::core::{Answer, Command, CommittedOffsets, GroupMetadata, Placement, Told, closed};
 use crate::{Error, Result};
 
 /// To the driver: what is wanted, and who waits for the answer.
@@ -40,13 +39,7 @@ impl Waiter {
 /// To the consumer; looked at before records are handed out.
 #[derive(Debug)]
 pub(super) enum Control {
-    Assigned(Vec<Arc<Placement>>),
-    Revoked(Revocation),
-    Lost(Vec<Arc<Placement>>),
-    /// Partitions were resumed: look at what was set aside.
-    Resumed,
-    /// Something to tell; the consumer goes on.
-    Failed(Error),
+    Told(Told),
     /// The driver has ended: as it was told to, or for this reason.
     Ended(Option<Error>),
 }
@@ -84,6 +77,11 @@ impl Commands {
         let (reply, outcome) = oneshot::channel();
         self.request(command, Some(Waiter::Done(reply)))?;
         answer(outcome).await
+    }
+
+    /// Whether the driver has ended.
+    pub(super) fn is_closed(&self) -> bool {
+        self.0.is_closed()
     }
 
     pub(super) fn request(&self, command: Command, waiter: Option<Waiter>) -> Result<()> {

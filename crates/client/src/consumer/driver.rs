@@ -16,17 +16,14 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::calls::{self, Calls, Done, Lanes};
 use super::chunk::Chunk;
-use super::command::{Commands, Control, Item, Request, Waiter};
-use super::core::{Ask, Command, Core, Handed, Input, Output, Snapshot, Told, Wish};
-use super::event::Revocation;
+use super::command::{Control, Item, Request, Waiter};
+use super::core::{Ask, Core, Handed, Input, Output, Snapshot, Wish};
 use super::retained::Retained;
 use crate::Error;
 
 /// The channels between a driver and its consumer.
 pub(super) struct Ends {
     pub(super) requests: mpsc::UnboundedReceiver<Request>,
-    /// Not strong: a driver must not keep itself alive.
-    pub(super) own: mpsc::WeakUnboundedSender<Request>,
     pub(super) control: mpsc::UnboundedSender<Control>,
     pub(super) items: mpsc::UnboundedSender<Item>,
     pub(super) assignment: watch::Sender<Arc<Snapshot>>,
@@ -156,7 +153,8 @@ impl Driver {
                     waiter.answer(answer);
                 }
             }
-            Output::Told(told) => self.told(told),
+            // A consumer that was dropped has nobody to tell, and ends this task.
+            Output::Told(told) => drop(self.ends.control.send(Control::Told(told))),
             Output::Handed(handed) => self.handed(handed),
             // It was taken out of the queue before.
             Output::Ended(_) => {}
@@ -178,25 +176,6 @@ impl Driver {
             }
             Wish::Names(ids) => self.calls.push(calls::names(self.net.clone(), ids)),
         }
-    }
-
-    fn told(&mut self, told: Told) {
-        let control = match told {
-            Told::Assigned(placements) => Control::Assigned(placements),
-            Told::Revoked { id, placements, deadline } => match self.ends.own.upgrade() {
-                Some(own) => Control::Revoked(Revocation::new(placements, deadline, id, Commands(own))),
-                // The consumer and all handles are gone: nobody works on it.
-                None => {
-                    let command = Command::Release { id, offsets: Vec::new() };
-                    return self.tell(Input::Command { command, ask: None });
-                }
-            },
-            Told::Lost(placements) => Control::Lost(placements),
-            Told::Resumed => Control::Resumed,
-            Told::Failed(error) => Control::Failed(error),
-        };
-        // A consumer that was dropped has nobody to tell, and ends this task.
-        let _ = self.ends.control.send(control);
     }
 
     fn handed(&mut self, handed: Handed) {

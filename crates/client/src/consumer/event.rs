@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use kavka_group::{OffsetAndMetadata, TopicPartition};
 
 use super::batch::Batch;
-use super::command::Commands;
+use super::claim::Claim;
 use super::core::{Command, Offset, Placement};
+use super::handle::ConsumerHandle;
 use crate::Result;
 
 /// What [`Consumer::event`](super::Consumer::event) gives.
@@ -18,7 +19,7 @@ pub enum Event {
     /// Records of one partition.
     Records(Batch),
     /// These partitions are this consumer's from now on, besides those that it has. Records of them come after this.
-    Assigned(Vec<TopicPartition>),
+    Assigned(Vec<Claim>),
     /// These partitions are about to be somebody else's: finish what is under way for them and release them. No more records of
     /// them come.
     Revoked(Revocation),
@@ -40,7 +41,8 @@ pub struct Revocation {
     placements: Vec<Arc<Placement>>,
     deadline: Instant,
     id: u64,
-    commands: Option<Commands>,
+    handle: ConsumerHandle,
+    answered: bool,
 }
 
 impl Revocation {
@@ -48,15 +50,15 @@ impl Revocation {
         placements: Vec<Arc<Placement>>,
         deadline: Instant,
         id: u64,
-        commands: Commands,
+        handle: ConsumerHandle,
     ) -> Self {
         let partitions = placements.iter().map(|placement| placement.partition.clone()).collect();
-        Revocation { partitions, placements, deadline, id, commands: Some(commands) }
+        Revocation { partitions, placements, deadline, id, handle, answered: false }
     }
 
-    /// All of its partitions were lost, or released for a consumer that ends.
-    pub(super) fn has_ended(&self) -> bool {
-        self.placements.iter().all(|placement| placement.tenure.has_ended())
+    /// The ownerships that end with its release.
+    pub fn claims(&self) -> Vec<Claim> {
+        self.placements.iter().map(|placement| Claim::new(placement.clone(), self.handle.clone())).collect()
     }
 
     /// Which partitions.
@@ -107,8 +109,9 @@ impl Revocation {
     /// Commits what was stored and releases, without waiting for it.
     pub(super) fn release_stored(mut self) {
         let offsets = self.stored();
+        self.answered = true;
         // An error says that the consumer has ended, and with it the revocation.
-        let _ = self.send(offsets);
+        let _ = self.handle.inner.commands.send(Command::Release { id: self.id, offsets });
     }
 
     /// An offset of the ownership that ends with this revocation.
@@ -122,24 +125,18 @@ impl Revocation {
     }
 
     async fn ask(&mut self, offsets: Vec<Offset>) -> Result<()> {
-        match self.commands.take() {
-            Some(commands) => commands.ask(Command::Release { id: self.id, offsets }).await,
-            None => Ok(()),
-        }
-    }
-
-    fn send(&mut self, offsets: Vec<Offset>) -> Result<()> {
-        match self.commands.take() {
-            Some(commands) => commands.send(Command::Release { id: self.id, offsets }),
-            None => Ok(()),
-        }
+        self.answered = true;
+        self.handle.inner.commands.ask(Command::Release { id: self.id, offsets }).await
     }
 }
 
 impl Drop for Revocation {
     fn drop(&mut self) {
-        // An error says that the consumer has ended, and with it the revocation.
-        let _ = self.send(Vec::new());
+        if !self.answered {
+            let release = Command::Release { id: self.id, offsets: Vec::new() };
+            // An error says that the consumer has ended, and with it the revocation.
+            let _ = self.handle.inner.commands.send(release);
+        }
     }
 }
 

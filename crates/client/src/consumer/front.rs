@@ -14,9 +14,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::batch::Batch;
+use super::claim::Claim;
 use super::command::{Control, Item, Waiter, answer};
-use super::core::{Command, Placement, Pulse, Start};
-use super::event::Event;
+use super::core::{Command, Placement, Pulse, Start, Told};
+use super::event::{Event, Revocation};
 use super::handle::{Closer, ConsumerHandle};
 use crate::{Error, ErrorKind, Result};
 
@@ -117,7 +118,7 @@ impl Consumer {
         self.prove_handled();
         if self.pulse.beat() {
             // An error says that the driver has ended, which control tells next.
-            let _ = self.handle.commands.send(Command::Back);
+            let _ = self.handle.inner.commands.send(Command::Back);
         }
         // Others on this thread get their turn, also when there are always records.
         tokio::task::coop::consume_budget().await;
@@ -172,20 +173,7 @@ impl Consumer {
             self.pulse.control_taken();
         }
         match control {
-            Some(Control::Assigned(placements)) => {
-                Ok(named(placements, |placement| placement.tenure.tell()).map(Event::Assigned))
-            }
-            // What ended before it was taken is told as lost, and only so.
-            Some(Control::Revoked(revocation)) if revocation.has_ended() => Ok(None),
-            Some(Control::Revoked(revocation)) => Ok(Some(Event::Revoked(revocation))),
-            Some(Control::Lost(placements)) => {
-                Ok(named(placements, |placement| placement.tenure.was_told()).map(Event::Lost))
-            }
-            Some(Control::Failed(error)) => Err(error),
-            Some(Control::Resumed) => {
-                self.unpark();
-                Ok(None)
-            }
+            Some(Control::Told(told)) => self.on_told(told),
             Some(Control::Ended(reason)) => {
                 self.end();
                 reason.map_or(Ok(Some(Event::Closed)), Err)
@@ -196,6 +184,33 @@ impl Consumer {
                     .remedy("it panicked, or its runtime was shut down: see the log"))
             }
         }
+    }
+
+    /// What of it the application has to know: what ended before it was taken is told as lost, and only so, and the end of what was not
+    /// told is no news.
+    fn on_told(&mut self, told: Told) -> Result<Option<Event>> {
+        Ok(match told {
+            Told::Assigned(placements) => {
+                let told = placements.into_iter().filter(|placement| placement.tenure.tell());
+                let claims: Vec<_> = told.map(|p| Claim::new(p, self.handle.clone())).collect();
+                (!claims.is_empty()).then_some(Event::Assigned(claims))
+            }
+            Told::Revoked { id, placements, deadline } => {
+                let live = placements.iter().any(|placement| !placement.tenure.has_ended());
+                let revocation = || Revocation::new(placements, deadline, id, self.handle.clone());
+                live.then(|| Event::Revoked(revocation()))
+            }
+            Told::Lost(placements) => {
+                let told = placements.iter().filter(|placement| placement.tenure.was_told());
+                let partitions: Vec<_> = told.map(|placement| placement.partition.clone()).collect();
+                (!partitions.is_empty()).then_some(Event::Lost(partitions))
+            }
+            Told::Failed(error) => return Err(error),
+            Told::Resumed => {
+                self.unpark();
+                None
+            }
+        })
     }
 
     fn end(&mut self) {
@@ -247,13 +262,13 @@ impl Consumer {
     fn hand_out(&mut self) -> Result<Next> {
         let taken = match self.queue.front_mut() {
             Some(Item::Records(chunk)) => {
-                let taken = chunk.take(self.max_batch_records, &mut self.unpack);
+                let taken = chunk.take(self.max_batch_records, &mut self.unpack, &self.handle);
                 chunk.placement.set_position(chunk.position());
                 if taken.is_err() {
                     let (placement, offset) = (chunk.placement.clone(), chunk.position());
                     placement.end();
                     // An error says that the driver has ended, which control tells next.
-                    let _ = self.handle.commands.send(Command::Broken { placement, offset });
+                    let _ = self.handle.inner.commands.send(Command::Broken { placement, offset });
                 }
                 taken?
             }
@@ -376,7 +391,7 @@ impl Consumer {
 
     /// What closes this consumer from elsewhere.
     pub fn closer(&self) -> Closer {
-        Closer(self.handle.commands.clone())
+        Closer(self.handle.inner.commands.clone())
     }
 
     /// Commits what was stored, leaves the group, gives back the fetch sessions, and ends. With auto-commit the batch that was handed out
@@ -392,7 +407,7 @@ impl Consumer {
             return Ok(());
         }
         let (reply, outcome) = oneshot::channel();
-        let sent = self.handle.commands.request(Command::Close, Some(Waiter::Done(reply)));
+        let sent = self.handle.inner.commands.request(Command::Close, Some(Waiter::Done(reply)));
         let Some(driver) = self.driver.take().filter(|_| sent.is_ok()) else {
             return self.reason();
         };
@@ -411,13 +426,6 @@ impl Consumer {
         }
         Ok(())
     }
-}
-
-/// The partitions that are worth telling, if any are.
-fn named(placements: Vec<Arc<Placement>>, told: impl Fn(&Placement) -> bool) -> Option<Vec<TopicPartition>> {
-    let told = placements.iter().filter(|placement| told(placement));
-    let partitions: Vec<_> = told.map(|placement| placement.partition.clone()).collect();
-    (!partitions.is_empty()).then_some(partitions)
 }
 
 impl Drop for Consumer {

@@ -17,15 +17,28 @@ use crate::{Error, ErrorKind, Result};
 /// asks something of it fails with [`ErrorKind::Closed`].
 #[derive(Clone)]
 pub struct ConsumerHandle {
+    pub(super) inner: Arc<Inner>,
+}
+
+/// What handles, claims and batches share.
+pub(super) struct Inner {
     pub(super) commands: Commands,
     pub(super) assignment: watch::Receiver<Arc<Snapshot>>,
-    pub(super) isolation: IsolationLevel,
+    isolation: IsolationLevel,
 }
 
 impl ConsumerHandle {
+    pub(super) fn new(
+        commands: Commands,
+        assignment: watch::Receiver<Arc<Snapshot>>,
+        isolation: IsolationLevel,
+    ) -> Self {
+        ConsumerHandle { inner: Arc::new(Inner { commands, assignment, isolation }) }
+    }
+
     /// The partitions that the consumer has now.
     pub fn assignment(&self) -> Vec<TopicPartition> {
-        self.assignment.borrow().keys().cloned().collect()
+        self.inner.assignment.borrow().keys().cloned().collect()
     }
 
     /// Offset of the next record that [`Consumer::next`](super::Consumer::next) gives for a partition. `None` while it is not
@@ -38,8 +51,11 @@ impl ConsumerHandle {
     /// offset with [`IsolationLevel::ReadCommitted`]. `None` while one of them is not known, and for a partition that the
     /// consumer does not have.
     pub fn lag(&self, partition: &TopicPartition) -> Option<u64> {
-        let placement = self.placement(partition)?;
-        let end = match self.isolation {
+        self.lag_of(&*self.placement(partition)?)
+    }
+
+    pub(super) fn lag_of(&self, placement: &Placement) -> Option<u64> {
+        let end = match self.inner.isolation {
             IsolationLevel::ReadUncommitted => placement.gauges.high_watermark(),
             IsolationLevel::ReadCommitted => placement.gauges.last_stable_offset(),
         };
@@ -73,7 +89,7 @@ impl ConsumerHandle {
     ///
     /// Cancel safety: once it was polled, the seek takes place whether or not it is awaited to the end.
     pub async fn seek(&self, partition: &TopicPartition, to: impl Into<Start>) -> Result<()> {
-        self.commands.ask(Command::Seek { partition: partition.clone(), to: to.into() }).await
+        self.inner.commands.ask(Command::Seek { partition: partition.clone(), to: to.into() }).await
     }
 
     /// Commits the offset behind a batch: its records will not be read again by the group. Returns when the coordinator has
@@ -85,7 +101,7 @@ impl ConsumerHandle {
     ///
     /// Cancel safety: once it was polled, the commit takes place whether or not it is awaited to the end.
     pub async fn commit(&self, batch: &Batch) -> Result<()> {
-        self.commands.ask(Command::Commit(vec![batch.placement.offset(batch.offset_to_commit())])).await
+        self.inner.commands.ask(Command::Commit(vec![batch.placement.offset(batch.offset_to_commit())])).await
     }
 
     /// Commits any offsets, as [`commit`](Self::commit) does. An offset is that of the next record to read: one behind the last
@@ -99,7 +115,7 @@ impl ConsumerHandle {
             let from = self.placement(&partition);
             Offset { partition, value, from }
         };
-        self.commands.ask(Command::Commit(offsets.into_iter().map(offset).collect())).await
+        self.inner.commands.ask(Command::Commit(offsets.into_iter().map(offset).collect())).await
     }
 
     /// Marks a batch as handled. Its offset is committed with the next commit in the background
@@ -131,7 +147,7 @@ impl ConsumerHandle {
     ) -> Result<BTreeMap<TopicPartition, Result<Option<OffsetAndMetadata>>>> {
         let partitions = partitions.into_iter().collect();
         let (reply, outcome) = oneshot::channel();
-        self.commands.request(Command::Committed(partitions), Some(Waiter::Committed(reply)))?;
+        self.inner.commands.request(Command::Committed(partitions), Some(Waiter::Committed(reply)))?;
         answer(outcome).await
     }
 
@@ -182,7 +198,7 @@ impl ConsumerHandle {
     ///
     /// Cancel safety: as for `subscribe`.
     pub async fn enforce_rebalance(&self, reason: impl Into<Arc<str>>) -> Result<()> {
-        self.commands.ask(Command::Rejoin { reason: reason.into() }).await
+        self.inner.commands.ask(Command::Rejoin { reason: reason.into() }).await
     }
 
     /// Who the consumer is to its group now, as exactly-once producers have to say. The generation changes with each rebalance.
@@ -192,12 +208,12 @@ impl ConsumerHandle {
     /// Cancel safe.
     pub async fn group_metadata(&self) -> Result<GroupMetadata> {
         let (reply, outcome) = oneshot::channel();
-        self.commands.request(Command::Member, Some(Waiter::Member(reply)))?;
+        self.inner.commands.request(Command::Member, Some(Waiter::Member(reply)))?;
         answer(outcome).await
     }
 
     async fn set_subscription(&self, wanted: Wanted) -> Result<()> {
-        self.commands.ask(Command::Subscribe(wanted)).await
+        self.inner.commands.ask(Command::Subscribe(wanted)).await
     }
 
     /// Asks the consumer to close: [`Consumer::event`](super::Consumer::event) reports its partitions as revoked, then
@@ -205,11 +221,11 @@ impl ConsumerHandle {
     /// until then. Does nothing when it is closed already.
     pub fn close(&self) {
         // An error says that it has ended.
-        let _ = self.commands.send(Command::Shutdown);
+        let _ = self.inner.commands.send(Command::Shutdown);
     }
 
-    fn placement(&self, partition: &TopicPartition) -> Option<Arc<Placement>> {
-        self.assignment.borrow().get(partition).cloned()
+    pub(super) fn placement(&self, partition: &TopicPartition) -> Option<Arc<Placement>> {
+        self.inner.assignment.borrow().get(partition).cloned()
     }
 
     fn set_paused<'a>(
@@ -220,24 +236,27 @@ impl ConsumerHandle {
         let (mut placements, mut missing) = (Vec::new(), None);
         for partition in partitions {
             match self.placement(partition) {
-                Some(placement) => {
-                    placement.set_paused(paused);
-                    placements.push(placement);
-                }
+                Some(placement) => placements.push(placement),
                 None => missing = missing.or(Some(not_assigned(partition))),
             }
         }
-        if !placements.is_empty() {
-            self.commands.send(Command::Pause { placements, paused })?;
-        }
+        self.set_paused_all(placements, paused)?;
         missing.map_or(Ok(()), Err)
+    }
+
+    pub(super) fn set_paused_all(&self, placements: Vec<Arc<Placement>>, paused: bool) -> Result<()> {
+        placements.iter().for_each(|placement| placement.set_paused(paused));
+        if placements.is_empty() {
+            return Ok(());
+        }
+        self.inner.commands.send(Command::Pause { placements, paused })
     }
 }
 
 impl fmt::Debug for ConsumerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConsumerHandle")
-            .field("partitions", &self.assignment.borrow().len())
+            .field("partitions", &self.inner.assignment.borrow().len())
             .finish_non_exhaustive()
     }
 }

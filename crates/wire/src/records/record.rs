@@ -51,6 +51,11 @@ impl<'a> Record<'a> {
         self.key.map(|key| view(body, key))
     }
 
+    /// A record without key, value and headers.
+    pub fn empty(offset: i64, timestamp: i64) -> Record<'static> {
+        Record { offset, timestamp, key: None, value: None, headers: Headers { bytes: &[], count: 0 } }
+    }
+
     /// A copy that owns everything.
     pub fn to_owned(&self) -> OwnedRecord {
         OwnedRecord {

@@ -2,9 +2,11 @@ use kavka_group::TopicPartition;
 use kavka_wire::compress::Compressor;
 use kavka_wire::records::{BatchBuilder, Finish, rewrite_producer};
 use proptest::prelude::*;
+use tokio::sync::{mpsc, watch};
 
+use super::super::command::Commands;
 use super::super::core::Tenure;
-use super::super::core::fetch::{Charge, Gauge};
+use super::super::core::fetch::{Charge, Gauge, IsolationLevel};
 use super::*;
 
 const TRANSACTIONAL: i16 = 1 << 4;
@@ -43,6 +45,7 @@ struct Rig {
     gauge: Arc<Gauge>,
     chunk: Chunk,
     unpack: Decompressor,
+    handle: ConsumerHandle,
 }
 
 impl Rig {
@@ -69,11 +72,14 @@ impl Rig {
             false,
         );
         let chunk = Chunk::new(fetched, Arc::new(placement), Arc::default());
-        Rig { gauge, chunk, unpack: Decompressor::new() }
+        let (commands, _) = mpsc::unbounded_channel();
+        let (_, assignment) = watch::channel(Arc::default());
+        let handle = ConsumerHandle::new(Commands(commands), assignment, IsolationLevel::default());
+        Rig { gauge, chunk, unpack: Decompressor::new(), handle }
     }
 
     fn take(&mut self, max: usize) -> Result<Option<Batch>, Error> {
-        self.chunk.take(max, &mut self.unpack)
+        self.chunk.take(max, &mut self.unpack, &self.handle)
     }
 
     /// All that can be read, as (offset, value).

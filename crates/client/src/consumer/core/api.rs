@@ -227,7 +227,7 @@ pub(super) fn without_group(what: &str) -> Error {
     Error::new(ErrorKind::Configuration, what).remedy("name one with group()")
 }
 
-fn of_another_owner(partition: &TopicPartition, offset: i64) -> Error {
+pub(crate) fn of_another_owner(partition: &TopicPartition, offset: i64) -> Error {
     let what = "the offset is from before the partition was given up or lost: another member may have gone further since";
     Error::new(ErrorKind::Fenced, what)
         .at(&partition.topic, partition.partition)

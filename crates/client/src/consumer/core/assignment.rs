@@ -134,6 +134,11 @@ impl Assignment {
         self.by_partition.keys().cloned().collect()
     }
 
+    /// The end of a claim is something to see, also if the partition was taken out before.
+    pub(super) fn claim_ended(&mut self) {
+        self.changed = true;
+    }
+
     /// What handles are to see, if it changed since the last time.
     pub(super) fn snapshot(&mut self) -> Option<Snapshot> {
         if !std::mem::take(&mut self.changed) {

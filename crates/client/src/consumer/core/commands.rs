@@ -209,6 +209,7 @@ impl Core {
             self.commit(offsets, Purpose::Closing);
         }
         placements.iter().for_each(|placement| placement.part());
+        self.assignment.claim_ended();
     }
 
     pub(super) fn leave(&mut self) {

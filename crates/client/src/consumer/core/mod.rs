@@ -65,6 +65,7 @@ use crate::{Error, ErrorKind};
 
 pub(crate) use api::{
     Answer, Ask, Command, CommittedOffsets, Handed, Input, Offset, Output, Told, closed, not_assigned,
+    of_another_owner,
 };
 pub use api::{GroupMetadata, Start};
 pub(crate) use member::MemberCall;

@@ -107,7 +107,9 @@ impl Core {
     }
 
     pub(super) fn released(&mut self, id: u64) {
-        for epoch in self.revocations.release(id) {
+        let epochs = self.revocations.release(id);
+        self.assignment.claim_ended();
+        for epoch in epochs {
             self.tell_group(Input::Released { epoch });
         }
     }
@@ -119,6 +121,7 @@ impl Core {
         lost.extend(self.revocations.lose(partitions));
         lost.sort_by(|a, b| a.partition.cmp(&b.partition));
         lost.iter().for_each(|placement| placement.part());
+        self.assignment.claim_ended();
         if !self.ending.is_closing() {
             self.tell(Told::Lost(lost));
         }

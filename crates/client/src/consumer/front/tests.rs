@@ -25,11 +25,7 @@ fn rig() -> Rig {
     let (control, control_end) = mpsc::unbounded_channel();
     let (items, items_end) = mpsc::unbounded_channel();
     let (assignment, assignment_end) = watch::channel(Arc::default());
-    let handle = ConsumerHandle {
-        commands: Commands(commands),
-        assignment: assignment_end,
-        isolation: IsolationLevel::default(),
-    };
+    let handle = ConsumerHandle::new(Commands(commands), assignment_end, IsolationLevel::default());
     let pulse = Arc::<Pulse>::default();
     let ends = FrontEnds { control: control_end, items: items_end, pulse: pulse.clone() };
     let driver = tokio::spawn(std::future::pending());
@@ -119,7 +115,7 @@ async fn what_is_left_to_take_is_counted_to_the_last_item() {
     for offset in 0..3 {
         rig.record(offset);
     }
-    rig.tell(Control::Assigned(Vec::new()));
+    rig.tell(Control::Told(Told::Assigned(vec![rig.placement.clone()])));
     assert_eq!(rig.pulse.waiting(), (1, 3));
     assert_eq!(rig.next_offset().await, 0);
     assert_eq!(rig.pulse.waiting(), (0, 3), "until the next call the first one is not done with");
@@ -127,7 +123,7 @@ async fn what_is_left_to_take_is_counted_to_the_last_item() {
     rig.take_in().await;
     assert_eq!(rig.pulse.waiting(), (0, 0), "what is set aside cannot be taken");
     rig.placement.set_paused(false);
-    rig.tell(Control::Resumed);
+    rig.tell(Control::Told(Told::Resumed));
     assert_eq!((rig.next_offset().await, rig.next_offset().await), (1, 2));
     rig.take_in().await;
     assert_eq!(rig.pulse.waiting(), (0, 0));
@@ -143,7 +139,7 @@ async fn records_keep_their_order_over_a_pause() {
     rig.record(2);
     rig.take_in().await;
     rig.placement.set_paused(false);
-    rig.tell(Control::Resumed);
+    rig.tell(Control::Told(Told::Resumed));
     assert_eq!((rig.next_offset().await, rig.next_offset().await), (1, 2));
 }
 
@@ -152,7 +148,7 @@ async fn an_assignment_is_told_before_its_first_record() {
     let mut rig = rig();
     // Both come after control was looked at and before items are.
     assert!(rig.consumer.look_at_control().unwrap().is_none());
-    rig.tell(Control::Assigned(vec![rig.placement.clone()]));
+    rig.tell(Control::Told(Told::Assigned(vec![rig.placement.clone()])));
     rig.record(0);
     assert!(matches!(rig.consumer.next_item().unwrap(), Next::Again));
     assert!(matches!(rig.consumer.event().await.unwrap(), Event::Assigned(_)));
