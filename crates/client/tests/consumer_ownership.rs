@@ -230,7 +230,7 @@ async fn a_claim_stays_live_while_its_revocation_is_worked_on() {
     let claim = batch_of(&mut consumer).await.claim();
     consumer.handle().enforce_rebalance("a test").await.unwrap();
     let revocation = revocation(&mut consumer).await;
-    assert_eq!(revocation.claims(), [claim.clone()]);
+    assert_eq!(revocation.claims(), std::slice::from_ref(&claim));
     assert!(claim.is_live());
     claim.store(3).unwrap();
     assert_eq!(claim.store(-1).unwrap_err().kind(), ErrorKind::Configuration);
