@@ -1,9 +1,10 @@
 //! The consumer as the application holds it.
 
+mod queue;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ use super::event::{Event, Revocation};
 use super::handle::{Closer, ConsumerHandle};
 use crate::{Error, ErrorKind, Result};
 
+use queue::Queue;
+
 /// Reads records from the partitions of topics, alone or as a member of a group.
 ///
 /// Made by [`Client::consumer`](crate::Client::consumer). A task of its own keeps up the group membership and fetches ahead, so
@@ -32,10 +35,7 @@ pub struct Consumer {
     handle: ConsumerHandle,
     control: mpsc::UnboundedReceiver<Control>,
     items: mpsc::UnboundedReceiver<Item>,
-    /// What came from the driver and was not handed out, in order.
-    queue: VecDeque<Item>,
-    /// What belongs to paused partitions, in order, and older than anything of them in `queue`.
-    parked: VecDeque<Item>,
+    queue: Queue,
     pulse: Arc<Pulse>,
     unpack: Decompressor,
     max_batch_records: usize,
@@ -75,8 +75,7 @@ impl Consumer {
             handle,
             control: ends.control,
             items: ends.items,
-            queue: VecDeque::new(),
-            parked: VecDeque::new(),
+            queue: Queue::new(ends.pulse.clone()),
             pulse: ends.pulse,
             unpack: Decompressor::new(),
             max_batch_records,
@@ -138,7 +137,7 @@ impl Consumer {
                         return Ok(event);
                     }
                 }
-                item = self.items.recv() => self.queue.extend(item),
+                item = self.items.recv() => item.into_iter().for_each(|item| self.queue.push(item)),
             }
         }
     }
@@ -196,18 +195,20 @@ impl Consumer {
                 (!claims.is_empty()).then_some(Event::Assigned(claims))
             }
             Told::Revoked { id, placements, deadline } => {
+                self.queue.forget(&placements);
                 let live = placements.iter().any(|placement| !placement.tenure.has_ended());
                 let revocation = || Revocation::new(placements, deadline, id, self.handle.clone());
                 live.then(|| Event::Revoked(revocation()))
             }
             Told::Lost(placements) => {
+                self.queue.forget(&placements);
                 let told = placements.iter().filter(|placement| placement.tenure.was_told());
                 let partitions: Vec<_> = told.map(|placement| placement.partition.clone()).collect();
                 (!partitions.is_empty()).then_some(Event::Lost(partitions))
             }
             Told::Failed(error) => return Err(error),
-            Told::Resumed => {
-                self.unpark();
+            Told::Resumed(placements) => {
+                self.queue.resume(&placements);
                 None
             }
         })
@@ -216,51 +217,26 @@ impl Consumer {
     fn end(&mut self) {
         self.ended = true;
         self.queue.clear();
-        self.parked.clear();
-    }
-
-    /// The head of the queue, which is done with.
-    fn pop(&mut self) -> Option<Item> {
-        let item = self.queue.pop_front()?;
-        self.pulse.items_taken(1);
-        Some(item)
     }
 
     fn next_item(&mut self) -> Result<Next> {
-        let Some(item) = self.queue.front_mut() else {
-            return Ok(match self.items.try_recv() {
+        match self.queue.head() {
+            Some(Item::Failed { .. }) => self.next_failure(),
+            Some(_) => self.hand_out(),
+            None => match self.items.try_recv() {
                 Ok(item) => {
                     // Control that was sent before it has to be looked at before it.
-                    self.queue.push_back(item);
-                    Next::Again
+                    self.queue.push(item);
+                    Ok(Next::Again)
                 }
-                Err(_) => Next::Nothing,
-            });
-        };
-        let placement = match item {
-            Item::Records(chunk) => &chunk.placement,
-            Item::Position { placement, .. } => placement,
-            Item::Failed { .. } => return self.next_failure(),
-        };
-        if !placement.is_live() {
-            self.pop();
-            return Ok(Next::Again);
+                Err(_) => Ok(Next::Nothing),
+            },
         }
-        if placement.is_paused() {
-            self.park();
-            return Ok(Next::Again);
-        }
-        if placement.parked() > 0 {
-            // Resumed a moment ago: what is older comes first.
-            self.unpark();
-            return Ok(Next::Again);
-        }
-        self.hand_out()
     }
 
     /// Takes from the item at the head of the queue, which may be handed out.
     fn hand_out(&mut self) -> Result<Next> {
-        let taken = match self.queue.front_mut() {
+        let taken = match self.queue.head() {
             Some(Item::Records(chunk)) => {
                 let taken = chunk.take(self.max_batch_records, &mut self.unpack, &self.handle);
                 chunk.placement.set_position(chunk.position());
@@ -279,7 +255,7 @@ impl Consumer {
             _ => None,
         };
         let Some(batch) = taken else {
-            self.pop();
+            self.queue.pop();
             return Ok(Next::Again);
         };
         if self.auto_commit {
@@ -289,37 +265,10 @@ impl Consumer {
     }
 
     fn next_failure(&mut self) -> Result<Next> {
-        match self.pop() {
+        match self.queue.pop() {
             // About partitions that were all given up or sought elsewhere meanwhile, it is no news.
             Some(Item::Failed { placements, error }) if placements.iter().any(|p| p.is_live()) => Err(error),
             _ => Ok(Next::Again),
-        }
-    }
-
-    /// Sets the head of the queue aside.
-    fn park(&mut self) {
-        let Some(mut item) = self.pop() else { return };
-        match &mut item {
-            Item::Records(chunk) => {
-                chunk.shrink();
-                chunk.placement.set_parked(chunk.placement.parked() + 1);
-            }
-            Item::Position { placement, .. } => placement.set_parked(placement.parked() + 1),
-            Item::Failed { .. } => {}
-        }
-        self.parked.push_back(item);
-    }
-
-    /// Puts what was set aside in front of everything else; what is still paused comes back here one by one.
-    fn unpark(&mut self) {
-        self.pulse.items_back(self.parked.len());
-        for item in self.parked.drain(..).rev() {
-            match &item {
-                Item::Records(chunk) => chunk.placement.set_parked(0),
-                Item::Position { placement, .. } => placement.set_parked(0),
-                Item::Failed { .. } => {}
-            }
-            self.queue.push_front(item);
         }
     }
 

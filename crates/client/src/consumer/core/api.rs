@@ -185,7 +185,7 @@ pub(crate) enum Told {
     },
     Lost(Vec<Arc<Placement>>),
     /// Partitions were resumed: look at what was set aside.
-    Resumed,
+    Resumed(Vec<Arc<Placement>>),
     /// Something to tell; the consumer goes on.
     Failed(Error),
 }

@@ -119,13 +119,13 @@ impl Core {
 
     /// The callers have set the flag already; a placement that is newer than what they saw gets it here.
     fn pause(&mut self, placements: Vec<Arc<Placement>>, paused: bool) {
-        for seen in placements {
+        for seen in &placements {
             let Some(assigned) = self.assignment.get(seen.slot) else { continue };
             let current = &assigned.placement;
             if current.partition != seen.partition {
                 continue;
             }
-            if !Arc::ptr_eq(current, &seen) {
+            if !Arc::ptr_eq(current, seen) {
                 current.set_paused(paused);
             }
             let slot = vec![seen.slot];
@@ -133,7 +133,7 @@ impl Core {
             self.fetch(input);
         }
         if !paused {
-            self.tell(Told::Resumed);
+            self.tell(Told::Resumed(placements));
         }
     }
 

@@ -1,7 +1,7 @@
 //! What driver, consumer and handles share about one positioning of one partition.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU8, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU8, Ordering::SeqCst};
 
 use kavka_group::{OffsetAndMetadata, TopicPartition};
 use litemap::LiteMap;
@@ -28,8 +28,6 @@ pub(crate) struct Placement {
     /// The topic was deleted, and another one has its name: what is known of offsets says nothing about that one.
     topic_gone: AtomicBool,
     paused: AtomicU8,
-    /// Items that the consumer set aside while it was paused.
-    parked: AtomicUsize,
     /// Offset of the next record to hand out; -1 while it is not known. Written by the driver until it hands over the
     /// first records, from then on by the consumer.
     position: AtomicI64,
@@ -62,7 +60,6 @@ impl Placement {
             state: AtomicU8::new(LIVE),
             topic_gone: AtomicBool::new(false),
             paused: AtomicU8::new(u8::from(paused)),
-            parked: AtomicUsize::new(0),
             position: AtomicI64::new(-1),
             stored: AtomicI64::new(-1),
             stored_epoch: AtomicI32::new(-1),
@@ -101,14 +98,6 @@ impl Placement {
 
     pub(crate) fn set_paused(&self, paused: bool) {
         self.paused.store(u8::from(paused), SeqCst);
-    }
-
-    pub(crate) fn parked(&self) -> usize {
-        self.parked.load(SeqCst)
-    }
-
-    pub(crate) fn set_parked(&self, items: usize) {
-        self.parked.store(items, SeqCst);
     }
 
     pub(crate) fn position(&self) -> Option<i64> {

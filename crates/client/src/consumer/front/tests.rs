@@ -101,7 +101,7 @@ async fn what_was_set_aside_comes_first_also_before_the_driver_says_that_it_may(
     rig.record(0);
     rig.record(1);
     rig.take_in().await;
-    assert_eq!(rig.placement.parked(), 2);
+    assert_eq!(rig.pulse.waiting(), (0, 0), "both are set aside");
     rig.placement.set_paused(false);
     rig.record(2);
     for offset in 0..3 {
@@ -123,7 +123,7 @@ async fn what_is_left_to_take_is_counted_to_the_last_item() {
     rig.take_in().await;
     assert_eq!(rig.pulse.waiting(), (0, 0), "what is set aside cannot be taken");
     rig.placement.set_paused(false);
-    rig.tell(Control::Told(Told::Resumed));
+    rig.tell(Control::Told(Told::Resumed(vec![rig.placement.clone()])));
     assert_eq!((rig.next_offset().await, rig.next_offset().await), (1, 2));
     rig.take_in().await;
     assert_eq!(rig.pulse.waiting(), (0, 0));
@@ -139,7 +139,7 @@ async fn records_keep_their_order_over_a_pause() {
     rig.record(2);
     rig.take_in().await;
     rig.placement.set_paused(false);
-    rig.tell(Control::Told(Told::Resumed));
+    rig.tell(Control::Told(Told::Resumed(vec![rig.placement.clone()])));
     assert_eq!((rig.next_offset().await, rig.next_offset().await), (1, 2));
 }
 
