@@ -40,7 +40,7 @@ enum State {
 enum Turn {
     Lane(usize),
     /// Something about several partitions.
-    Failure(Item),
+    Failure(Box<Item>),
 }
 
 impl Item {
@@ -75,7 +75,9 @@ impl Queue {
 
     /// Adds what the driver sent.
     pub(super) fn push(&mut self, item: Item) {
-        let Some(placement) = item.placement() else { return self.turns.push_back(Turn::Failure(item)) };
+        let Some(placement) = item.placement() else {
+            return self.turns.push_back(Turn::Failure(Box::new(item)));
+        };
         let (slot, paused) = (placement.slot as usize, placement.is_paused());
         if self.lanes.len() <= slot {
             self.lanes.resize_with(slot + 1, Lane::default);
@@ -139,7 +141,7 @@ impl Queue {
     /// Takes the [`head`](Self::head), which is done with.
     pub(super) fn pop(&mut self) -> Option<Item> {
         let item = match self.turns.pop_front()? {
-            Turn::Failure(item) => item,
+            Turn::Failure(item) => *item,
             Turn::Lane(slot) => {
                 let lane = &mut self.lanes[slot];
                 let item = lane.items.pop_front();
