@@ -164,6 +164,13 @@ impl ClientBuilder {
         self
     }
 
+    /// Where everything random comes from: the order in which equal brokers are tried, jitter of pauses, member ids, partitions of records
+    /// without a key. By default it differs each time; tests that must repeat set it. Two clients of one group must not have the same.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.config.seed = seed;
+        self
+    }
+
     /// How connections are made: through a proxy, or to a cluster inside the process. Default: TCP.
     pub fn dialer(mut self, dialer: Arc<dyn Dialer>) -> Self {
         self.config.dialer = dialer;

@@ -50,6 +50,7 @@ pub(crate) async fn serve_broker(
     };
     loop {
         tokio::select! {
+            biased;
             accepted = accept() => match accepted {
                 Ok((stream, peer)) => {
                     // Small answers must not wait for the peer's acknowledgement of earlier ones.

@@ -299,7 +299,7 @@ impl ConsumerBuilder {
     fn into_options(self) -> Result<Options> {
         let wanted = self.check()?;
         let settings = self.client.settings();
-        let seed = seed();
+        let seed = self.client.net().draw_seed();
         let rebalance_timeout = self.rebalance_timeout.or(self.max_processing_time);
         let protocol = match self.protocol {
             // Patterns that the coordinator cannot be told are matched here.
@@ -350,12 +350,6 @@ impl ConsumerBuilder {
             fetch,
         })
     }
-}
-
-/// Differs from process to process and from call to call.
-fn seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::hash::RandomState::new().build_hasher().finish()
 }
 
 impl fmt::Debug for ConsumerBuilder {

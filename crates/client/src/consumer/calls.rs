@@ -4,7 +4,6 @@ use std::future::poll_fn;
 use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 use std::time::Instant;
 
@@ -75,9 +74,8 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    pub(super) fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let first = NEXT.fetch_add(3, Ordering::Relaxed);
+    pub(super) fn new(net: &Net) -> Self {
+        let first = net.draw_lanes(3);
         let lane = |number: u32| Lane::Group(first.wrapping_add(number));
         Lanes { fetch: lane(0), group: lane(1), join: lane(2) }
     }

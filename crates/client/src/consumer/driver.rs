@@ -47,7 +47,7 @@ impl Driver {
     pub(super) fn new(net: Net, core: Core, ends: Ends) -> Self {
         let mut driver = Driver {
             core,
-            lanes: Lanes::new(),
+            lanes: Lanes::new(&net),
             calls: Calls::default(),
             ends,
             room: Arc::default(),

@@ -97,7 +97,7 @@ impl Producer {
                 .caused_by(error)
                 .remedy("start it inside one")
         })?;
-        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u8);
+        let seed = wiring.net.draw_seed();
         let handle = Handle {
             net: wiring.net.clone(),
             partitioning,

@@ -50,6 +50,8 @@ impl Keeper {
             self.drain_outputs();
             let due = self.core.next_timeout().unwrap_or_else(|| clock::after(Duration::MAX));
             tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return,
                 command = commands.recv() => match command {
                     Some(command) => self.core.handle(clock::now(), command),
                     None => return,
@@ -62,7 +64,6 @@ impl Keeper {
                     self.core.handle(clock::now(), Input::Answer(token, answer));
                 }
                 () = clock::sleep_until(due) => self.core.handle(clock::now(), Input::Timeout),
-                _ = stop.wait_for(|stop| *stop) => return,
             }
         }
     }

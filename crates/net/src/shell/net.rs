@@ -1,6 +1,7 @@
 //! The handle.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use kavka_wire::codec::Request;
@@ -13,6 +14,7 @@ use super::{clock, metadata};
 use crate::config::Config;
 use crate::core::metadata::{Cluster, Endpoint, Input};
 use crate::core::pool::Lane;
+use crate::core::rng::Rng;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A cluster as seen from here: connections to its brokers, opened when needed, and its metadata, kept fresh.
@@ -28,6 +30,7 @@ struct Inner {
     cluster: watch::Receiver<Arc<Cluster>>,
     route: Route,
     request_timeout: Duration,
+    seeds: Seeds,
 }
 
 /// Whom to ask.
@@ -59,6 +62,24 @@ impl Default for CallOptions {
     }
 }
 
+/// What is drawn from the one seed.
+struct Seeds {
+    seed: u64,
+    drawn: AtomicU64,
+    lanes: AtomicU32,
+}
+
+impl Seeds {
+    fn new(seed: u64) -> Self {
+        Seeds { seed, drawn: AtomicU64::new(1), lanes: AtomicU32::new(0) }
+    }
+
+    fn draw(&self) -> u64 {
+        let number = self.drawn.fetch_add(1, Ordering::Relaxed);
+        Rng::new(self.seed.wrapping_add(number.rotate_left(32))).next()
+    }
+}
+
 impl Net {
     /// Starts the tasks. Nothing is contacted before something is asked for.
     ///
@@ -77,11 +98,23 @@ impl Net {
         let (stop, stopped) = watch::channel(false);
         let route = Route { pool: pool.downgrade() };
         let request_timeout = config.request_timeout;
+        let seeds = Seeds::new(config.seed);
         let keeper = metadata::Keeper::new(&config, route.clone(), publish);
         runtime.spawn(keeper.run(commands, stopped));
         let tasks = Pool::new(config, bootstrap, cluster.clone(), metadata.downgrade(), stop);
         runtime.spawn(tasks.run(acquires));
-        Ok(Net(Arc::new(Inner { pool, metadata, cluster, route, request_timeout })))
+        Ok(Net(Arc::new(Inner { pool, metadata, cluster, route, request_timeout, seeds })))
+    }
+
+    /// A seed for what is built on top. It follows from [`Config::seed`] and from how many were drawn before: the same program with the
+    /// same seed makes the same random choices.
+    pub fn draw_seed(&self) -> u64 {
+        self.0.seeds.draw()
+    }
+
+    /// Numbers for so many lanes of [`Lane::Group`](Lane) that nobody else uses; the first of them.
+    pub fn draw_lanes(&self, count: u32) -> u32 {
+        self.0.seeds.lanes.fetch_add(count, Ordering::Relaxed)
     }
 
     /// The newest snapshot; empty (generation 0) before the first metadata.

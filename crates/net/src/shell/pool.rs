@@ -95,6 +95,7 @@ impl Pool {
             self.drain_outputs();
             let due = self.core.next_timeout().unwrap_or_else(|| clock::after(Duration::MAX));
             tokio::select! {
+                biased;
                 command = commands.recv() => match command {
                     Some(Command::Acquire { target, lane, reply }) => {
                         self.handle(Input::Acquire { target, lane, waiter: reply });
@@ -199,6 +200,7 @@ impl Connecting {
         let dial = self.config.dialer.dial_in_turn(&host, port, turn, deadline);
         let dial = timeout_at(deadline.into(), dial);
         let dialled = tokio::select! {
+            biased;
             dialled = dial => dialled,
             _ = self.stop.wait_for(|stop| *stop) => return (Cause::Told, Error::closed()),
         };
