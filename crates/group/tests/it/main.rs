@@ -12,6 +12,7 @@ mod commits_ids;
 mod consumer;
 mod consumer_errors;
 mod consumer_leave;
+mod consumer_time;
 mod errors;
 mod errors_offsets;
 mod join;
