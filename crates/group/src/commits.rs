@@ -9,10 +9,11 @@ use kavka_wire::{ByteString, ErrorCode, Uuid};
 use litemap::LiteMap;
 
 use crate::api::{
-    CallError, CallLane, CallTo, CommitId, CommitOutcomes, Config, Epoch, Event, OffsetAndMetadata, ToCommit,
-    Token, TopicPartition,
+    CallError, CallLane, CallTo, CommitId, CommitOutcomes, Epoch, Event, OffsetAndMetadata, ToCommit, Token,
+    TopicPartition,
 };
 use crate::backoff::Backoff;
+use crate::config::Config;
 use crate::coordinator::{Coordinator, Term};
 use crate::group::Outbox;
 use crate::ids::{Ids, recreated, topic_names};

@@ -6,8 +6,9 @@ use std::time::Instant;
 use kavka_wire::messages::FindCoordinatorResponse;
 use kavka_wire::{ByteString, ErrorCode};
 
-use crate::api::{CallError, CallLane, CallTo, Config, Token};
+use crate::api::{CallError, CallLane, CallTo, Token};
 use crate::backoff::Backoff;
+use crate::config::Config;
 use crate::group::Outbox;
 use crate::planted::planted;
 use crate::requests::{FindCoordinator, GroupRequest};

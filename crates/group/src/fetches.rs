@@ -8,11 +8,11 @@ use kavka_wire::{ErrorCode, Uuid};
 use litemap::LiteMap;
 
 use crate::api::{
-    CallError, CallLane, CallTo, Config, Event, FetchId, FetchOutcomes, OffsetAndMetadata, Token,
-    TopicPartition,
+    CallError, CallLane, CallTo, Event, FetchId, FetchOutcomes, OffsetAndMetadata, Token, TopicPartition,
 };
 use crate::backoff::Backoff;
 use crate::commits::{Identity, Verdict};
+use crate::config::Config;
 use crate::coordinator::{Coordinator, Term};
 use crate::group::Outbox;
 use crate::ids::{Ids, recreated, topic_names};

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::api::{CallLane, CallTo, Config, Event, Input, Output, Token};
+use crate::api::{CallLane, CallTo, Event, Input, Output, Token};
 use crate::commits::{Commits, Verdict};
+use crate::config::Config;
 use crate::coordinator::Coordinator;
 use crate::fetches::Fetches;
 use crate::ids::{Ids, Topics};
@@ -58,6 +59,7 @@ pub struct Group {
 impl Group {
     /// A group that nothing was asked of yet.
     pub fn new(config: Config) -> Self {
+        let config = config.sane();
         Group {
             out: Outbox::default(),
             coordinator: Coordinator::new(&config),

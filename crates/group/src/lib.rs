@@ -12,6 +12,7 @@ pub mod assignor;
 mod backoff;
 mod classic;
 mod commits;
+mod config;
 mod consumer;
 mod coordinator;
 mod error;
@@ -31,9 +32,10 @@ mod subscription;
 mod topics;
 
 pub use api::{
-    CallError, CallLane, CallTo, CommitId, CommitOutcomes, Config, Epoch, Event, FetchId, FetchOutcomes,
+    CallError, CallLane, CallTo, CommitId, CommitOutcomes, Epoch, Event, FetchId, FetchOutcomes,
     GroupProtocol, Input, OffsetAndMetadata, Output, Subscription, ToCommit, Token, TopicPartition,
 };
+pub use config::Config;
 pub use error::{GroupError, GroupErrorKind};
 pub use group::Group;
 pub use requests::{FindCoordinator, GroupReply, GroupRequest, LeaveGroup, OffsetCommit, OffsetFetch};

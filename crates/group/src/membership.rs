@@ -9,8 +9,9 @@ use kavka_wire::messages::{
 };
 use kavka_wire::{ErrorCode, Uuid};
 
-use crate::api::{CallError, CallTo, Config, Epoch, GroupProtocol, Subscription, Token, TopicPartition};
+use crate::api::{CallError, CallTo, Epoch, GroupProtocol, Subscription, Token, TopicPartition};
 use crate::commits::{Identity, Ownership};
+use crate::config::Config;
 use crate::coordinator::{Coordinator, Term};
 use crate::group::Outbox;
 use crate::{GroupError, SortedSet, TopicMap, classic, consumer};

@@ -8,9 +8,10 @@ use kavka_wire::messages::{HeartbeatRequest, HeartbeatResponse};
 use super::state::{Due, State};
 use super::{Member, fenced};
 use crate::GroupError;
-use crate::api::{CallLane, CallTo, Config, Token};
+use crate::api::{CallLane, CallTo, Event, Token};
 use crate::assignor::RebalanceProtocol;
 use crate::commits::Identity;
+use crate::config::Config;
 use crate::coordinator::{Coordinator, Term};
 use crate::group::Outbox;
 use crate::membership::Step;
@@ -156,6 +157,12 @@ impl Member {
                 } else {
                     Step::Continue
                 }
+            }
+            // A fault of the broker's, which may pass.
+            code @ ErrorCode::UNKNOWN_SERVER_ERROR => {
+                out.event(Event::Refused(GroupError::code(code, "the coordinator failed at a heartbeat")));
+                self.heart.next = Some(now + config.retry_backoff);
+                Step::Continue
             }
             code if code.is_retriable() => {
                 self.heart.next = Some(now + config.retry_backoff);

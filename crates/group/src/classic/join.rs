@@ -8,8 +8,9 @@ use kavka_wire::messages::{JoinGroupRequest, JoinGroupResponse, SyncGroupRequest
 use kavka_wire::{ByteString, ErrorCode};
 
 use super::state::{Due, Lead, State};
-use super::{Member, fenced};
-use crate::api::{CallLane, CallTo, Config, Event, Token, TopicPartition};
+use super::{Contest, Member, fenced};
+use crate::api::{CallLane, CallTo, Event, Token, TopicPartition};
+use crate::config::Config;
 use crate::coordinator::{Coordinator, Term};
 use crate::group::Outbox;
 use crate::membership::Step;
@@ -18,6 +19,8 @@ use crate::requests::GroupRequest;
 use crate::subscription::{decode_assignment, encode_subscription};
 use crate::{GroupError, GroupErrorKind, SortedSet};
 
+const UNREADABLE: &str = "the leader's assignment cannot be read";
+const UNWANTED: &str = "topics were assigned that are not subscribed";
 const PROTOCOL_TYPE: &str = "consumer";
 /// What a coordinator may take beyond the rebalance timeout before it answers a JoinGroup.
 const JOIN_SLACK: Duration = Duration::from_secs(5);
@@ -99,6 +102,12 @@ impl Member {
             ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::ILLEGAL_GENERATION | ErrorCode::FENCED_INSTANCE_ID => {
                 return fenced(code, "JoinGroup was refused");
             }
+            // A fault of the broker's, which may pass.
+            code @ ErrorCode::UNKNOWN_SERVER_ERROR => {
+                out.event(Event::Refused(GroupError::code(code, "the coordinator failed at a JoinGroup")));
+                self.state = State::Joining { due: Due::At(now + self.backoff.failed()) };
+                return Step::Continue;
+            }
             code if code.is_retriable() || code == ErrorCode::REBALANCE_IN_PROGRESS => {
                 if code == ErrorCode::REBALANCE_IN_PROGRESS {
                     // The group has become one of the consumer protocol, whose sessions start with that.
@@ -113,8 +122,9 @@ impl Member {
             }
             code => return Step::Fatal(GroupError::code(code, refusal(code))),
         }
+        // The waits go on growing until there is an assignment: what fails only after the JoinGroup would have the whole group
+        // rebalance without a pause.
         coordinator.works();
-        self.backoff.succeeded();
         if response.generation_id < 0 || response.member_id.is_empty() {
             let what = "the coordinator answered JoinGroup without a generation or a member id";
             return Step::Fatal(GroupError::new(GroupErrorKind::Protocol, what));
@@ -228,15 +238,18 @@ impl Member {
             return Step::Continue;
         }
         let (term, protocol) = (*term, protocol.clone());
-        self.state = State::Joining { due: Due::Now };
         match response.error_code {
             ErrorCode::NONE => self.awaited = None,
             ErrorCode::REBALANCE_IN_PROGRESS if planted!(SyncRefusedIsStable) => {
                 self.state = State::Stable;
                 return Step::Continue;
             }
-            ErrorCode::REBALANCE_IN_PROGRESS => return Step::Continue,
+            ErrorCode::REBALANCE_IN_PROGRESS => {
+                self.join_again(now);
+                return Step::Continue;
+            }
             ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE => {
+                self.join_again(now);
                 coordinator.lost(now, term);
                 return Step::Continue;
             }
@@ -244,6 +257,11 @@ impl Member {
             | ErrorCode::ILLEGAL_GENERATION
             | ErrorCode::FENCED_INSTANCE_ID) => {
                 return fenced(code, "SyncGroup was refused");
+            }
+            code @ ErrorCode::UNKNOWN_SERVER_ERROR => {
+                out.event(Event::Refused(GroupError::code(code, "the coordinator failed at a SyncGroup")));
+                self.state = State::Joining { due: Due::At(now + self.backoff.failed()) };
+                return Step::Continue;
             }
             code if code.is_retriable() => {
                 self.state = State::Joining { due: Due::At(now + self.backoff.failed()) };
@@ -262,12 +280,27 @@ impl Member {
             return Step::Continue;
         }
         let Some(assigned) = decode_assignment(&response.assignment) else {
-            self.reason = Some("the leader's assignment cannot be read".into());
-            self.state = State::Joining { due: Due::At(now + self.backoff.failed()) };
+            self.contest(now, UNREADABLE);
+            let what = format!("{UNREADABLE}, so this member has nothing new and joins again");
+            out.event(Event::Refused(GroupError::new(GroupErrorKind::Protocol, what)));
             return Step::Continue;
         };
         self.adopt(now, assigned, config, out);
         Step::Continue
+    }
+
+    /// Joins at once, but not again and again: not before the group was stable in between.
+    pub(super) fn join_again(&mut self, now: Instant) {
+        let again = std::mem::replace(&mut self.hurried, true);
+        let due = if again { Due::At(now + self.backoff.failed()) } else { Due::Now };
+        self.state = State::Joining { due };
+    }
+
+    /// Puts up with an assignment for a while, longer each time, as a member in good standing with what it has, and then joins against
+    /// it: each time the whole group rebalances.
+    fn contest(&mut self, now: Instant, why: &'static str) {
+        self.state = State::Stable;
+        self.contest = Some(Contest { at: now + self.contests.failed(), why });
     }
 
     /// Takes an assignment: what is new is ours at once, what is gone has to be given up first.
@@ -283,10 +316,14 @@ impl Member {
         let given = assigned.len();
         let assigned: SortedSet<_> =
             assigned.into_iter().filter(|partition| self.subscription.contains(&partition.topic)).collect();
-        self.contest_at = (assigned.len() < given).then(|| now + self.contest.failed());
-        if self.contest_at.is_none() {
-            self.contest.succeeded();
+        match assigned.len() < given {
+            true => self.contest(now, UNWANTED),
+            false => {
+                self.contest = None;
+                self.contests.succeeded();
+            }
         }
+        self.backoff.succeeded();
         self.hurried = false;
         self.last = (assigned.clone(), Some(self.generation));
         let revoked: SortedSet<_> = self.owned.keys().filter(|p| !assigned.contains(*p)).cloned().collect();

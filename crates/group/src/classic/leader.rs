@@ -8,10 +8,11 @@ use kavka_wire::messages::sync_group::SyncGroupRequestAssignment;
 
 use super::Member;
 use super::state::{Lead, State};
-use crate::api::{Config, Event, TopicPartition};
+use crate::api::{Event, TopicPartition};
 use crate::assignor::{
     Assignment, Assignor, ByMember, GroupSubscription, MemberSubscription, RebalanceProtocol,
 };
+use crate::config::Config;
 use crate::group::Outbox;
 use crate::membership::Step;
 use crate::planted::planted;

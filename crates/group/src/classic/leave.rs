@@ -8,7 +8,8 @@ use kavka_wire::{ByteString, ErrorCode};
 
 use super::Member;
 use super::state::{Due, State, Then};
-use crate::api::{CallLane, CallTo, Config, Token};
+use crate::api::{CallLane, CallTo, Token};
+use crate::config::Config;
 use crate::coordinator::{Coordinator, Term};
 use crate::group::Outbox;
 use crate::membership::Step;

@@ -12,12 +12,11 @@ use std::time::{Duration, Instant};
 use kavka_wire::{ByteString, ErrorCode};
 use litemap::LiteMap;
 
-use crate::api::{
-    CallError, CallTo, Config, Epoch, Event, GroupProtocol, Subscription, Token, TopicPartition,
-};
+use crate::api::{CallError, CallTo, Epoch, Event, GroupProtocol, Subscription, Token, TopicPartition};
 use crate::assignor::RebalanceProtocol;
 use crate::backoff::Backoff;
 use crate::commits::{Identity, Ownership};
+use crate::config::Config;
 use crate::coordinator::{Coordinator, Term};
 use crate::group::Outbox;
 use crate::membership::Step;
@@ -28,8 +27,15 @@ use heart::Heart;
 use leader::Watch;
 use state::{Due, State};
 
-/// How long an assignment of topics that are not wanted is put up with at most before it is joined against again.
+/// How long an assignment that is of no use is put up with at most before it is joined against again.
 const CONTEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// An assignment that is of no use is joined against.
+#[derive(Debug)]
+struct Contest {
+    at: Instant,
+    why: &'static str,
+}
 
 #[derive(Debug)]
 pub(crate) struct Member {
@@ -59,10 +65,10 @@ pub(crate) struct Member {
     protocol: RebalanceProtocol,
     backoff: Backoff,
     leave: Option<Arc<str>>,
-    /// When to join again because of topics that were assigned and are not wanted.
-    contest_at: Option<Instant>,
-    contest: Backoff,
-    /// Rejoined at once after a loss, and not been stable since.
+    /// When to join again because of an assignment that is of no use.
+    contest: Option<Contest>,
+    contests: Backoff,
+    /// Joined again at once after a loss or a refusal, and not been stable since.
     hurried: bool,
     /// What the last assignment gave and its generation, kept after it was given up or lost: the memory of sticky assignors.
     last: (SortedSet<TopicPartition>, Option<i32>),
@@ -91,8 +97,8 @@ impl Member {
             protocol: config.assignors.iter().map(|a| a.protocol()).min().unwrap_or(RebalanceProtocol::Eager),
             backoff: Backoff::new(config.retry_backoff, config.retry_backoff_max, config.seed ^ 4),
             leave: None,
-            contest_at: None,
-            contest: Backoff::new(config.retry_backoff, CONTEST_PAUSE, config.seed ^ 6),
+            contest: None,
+            contests: Backoff::new(config.retry_backoff, CONTEST_PAUSE, config.seed ^ 6),
             hurried: false,
             last: (SortedSet::new(), None),
             announced: false,
@@ -189,7 +195,7 @@ impl Member {
             return;
         }
         let Some(reason) = self.rejoin.take() else { return };
-        self.contest_at = None;
+        self.contest = None;
         self.reason = Some(reason);
         let wanted = |partition: &TopicPartition| self.subscription.contains(&partition.topic);
         let partitions: SortedSet<_> = match self.protocol {
@@ -273,10 +279,7 @@ impl Member {
         self.rejoin = None;
         self.reason = Some(error.what);
         if !matches!(self.state, State::Idle | State::Over | State::Suspended | State::Leaving { .. }) {
-            // At once, but not again and again: not before the group was stable in between.
-            let again = std::mem::replace(&mut self.hurried, true);
-            let due = if again { Due::At(now + self.backoff.failed()) } else { Due::Now };
-            self.state = State::Joining { due };
+            self.join_again(now);
         }
     }
 
@@ -385,8 +388,10 @@ impl Member {
             let error = GroupError::new(GroupErrorKind::Fenced, what);
             return Step::Lost { error, keep_member_id: true };
         }
-        if matches!(self.state, State::Stable) && self.contest_at.is_some_and(|at| at <= now) {
-            self.rejoin = Some("topics were assigned that are not subscribed".into());
+        if matches!(self.state, State::Stable)
+            && let Some(contest) = self.contest.take_if(|contest| contest.at <= now)
+        {
+            self.rejoin = Some(contest.why.into());
         }
         self.begin_rejoin(now, config, out);
         Step::Continue
@@ -465,7 +470,7 @@ impl Member {
             State::Revoking { deadline, .. } if self.leave.is_none() => Some(*deadline),
             State::Leaving { until, .. } => Some(*until),
             State::Joining { due: Due::Sent(..) } => self.parked.as_ref().map(|(_, at)| *at),
-            State::Stable if self.leave.is_none() => self.contest_at,
+            State::Stable if self.leave.is_none() => self.contest.as_ref().map(|contest| contest.at),
             _ => None,
         };
         session.into_iter().chain(assigning).min()

@@ -8,7 +8,8 @@ use kavka_wire::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeat
 use super::Member;
 use super::refusal::refused;
 use super::state::{Leaving, Reason, State, Then};
-use crate::api::{CallError, CallLane, CallTo, Config, Token};
+use crate::api::{CallError, CallLane, CallTo, Token};
+use crate::config::Config;
 use crate::coordinator::{Coordinator, Term};
 use crate::group::Outbox;
 use crate::membership::Step;

@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 use kavka_wire::{ErrorCode, Uuid};
 use litemap::LiteMap;
 
-use crate::api::{Config, Epoch, Event, Subscription, TopicPartition};
+use crate::api::{Epoch, Event, Subscription, TopicPartition};
 use crate::backoff::Backoff;
 use crate::commits::{Identity, Ownership};
+use crate::config::Config;
 use crate::group::Outbox;
 use crate::membership::Step;
 use crate::pace::Pace;

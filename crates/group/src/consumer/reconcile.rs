@@ -8,7 +8,8 @@ use kavka_wire::messages::consumer_group_heartbeat::Assignment;
 
 use super::Member;
 use super::state::{IdPartition, Revocation, State, Target};
-use crate::api::{Config, Epoch, Event, TopicPartition};
+use crate::api::{Epoch, Event, TopicPartition};
+use crate::config::Config;
 use crate::group::Outbox;
 use crate::membership::Step;
 use crate::planted::planted;

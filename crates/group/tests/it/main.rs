@@ -20,6 +20,7 @@ mod leader;
 mod leave;
 mod model;
 mod offsets;
+mod pace;
 mod rig;
 mod session;
 mod walk;
