@@ -438,3 +438,32 @@ fn a_parked_join_longer_than_the_session_that_fails_does_not_lose_what_a_coopera
     rig.find();
     rig.expect("JoinGroup");
 }
+
+#[test]
+fn an_answer_of_another_kind_is_none_and_is_asked_for_again() {
+    let mut rig = Rig::new(|_| {});
+    rig.feed(Input::Subscribe(topics(&["t"]).into()));
+    rig.commit(1, &[]);
+    let call = rig.expect("FindCoordinator");
+    rig.reply(&call, beat(ErrorCode::NONE));
+    rig.pass(ms(130));
+    rig.find();
+    let call = rig.expect("JoinGroup");
+    rig.reply(&call, found(1));
+    rig.pass(ms(250));
+    rig.find();
+    rig.pass(ms(250));
+    rig.follow();
+    rig.give(&parts("t", &[0]));
+    rig.commit(2, &[(tp("t", 0), 1)]);
+    rig.fetch(3, &parts("t", &[0]));
+    for name in ["OffsetCommit", "OffsetFetch"] {
+        let call = rig.expect(name);
+        rig.reply(&call, beat(ErrorCode::NONE));
+    }
+    rig.pass(ms(250));
+    rig.find();
+    rig.pass(ms(250));
+    rig.expect("OffsetCommit");
+    rig.expect("OffsetFetch");
+}
