@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use kavka_wire::Uuid;
 use litemap::LiteMap;
 
-use crate::assignor::{Assignor, CooperativeSticky, Range};
 use crate::{GroupError, GroupReply, GroupRequest, SortedSet, TopicMap};
 
 /// A partition of a topic.
@@ -106,72 +105,6 @@ impl Subscription {
 impl From<SortedSet<Arc<str>>> for Subscription {
     fn from(topics: SortedSet<Arc<str>>) -> Self {
         Subscription { topics, regex: None }
-    }
-}
-
-/// How a member takes part in its group. The defaults are the Java client's.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// The group (`group.id`).
-    pub group_id: Arc<str>,
-    /// By which protocol (`group.protocol`). Default [`GroupProtocol::Classic`].
-    pub protocol: GroupProtocol,
-    /// The coordinator's assignor that is asked for in the consumer protocol (`group.remote.assignor`): `uniform` or `range`, unless
-    /// the broker has others. Default: the broker's own choice.
-    pub server_assignor: Option<Arc<str>>,
-    /// Makes the member static (`group.instance.id`, KIP-345): it keeps its partitions over a restart within its session.
-    pub instance_id: Option<Arc<str>>,
-    /// Without a heartbeat for this long the coordinator gives the member up (`session.timeout.ms`). Default 45 s.
-    /// In the consumer protocol the broker decides (`group.consumer.session.timeout.ms`, 45 s by default) and does not tell: there this
-    /// is how long no heartbeat may be answered before the member reports its partitions lost. More than the broker's own is too long.
-    pub session_timeout: Duration,
-    /// Time between heartbeats (`heartbeat.interval.ms`). Default 3 s. In the consumer protocol the broker tells it, and this counts
-    /// only where the broker tells none; a third of the session timeout is the most in any case.
-    pub heartbeat_interval: Duration,
-    /// How long members may take to give up partitions and rejoin (Java's `max.poll.interval.ms`). Default 300 s.
-    pub rebalance_timeout: Duration,
-    /// How long one request may take. Default 30 s. JoinGroup may take the rebalance timeout and five seconds, if that is more.
-    pub request_timeout: Duration,
-    /// How long a commit that finds no coordinator, or an unknown partition, is retried. Default 60 s.
-    pub commit_timeout: Duration,
-    /// Wait after a failure: at first, growing twofold. Default 100 ms.
-    pub retry_backoff: Duration,
-    /// Wait after a failure at most. Default 1 s.
-    pub retry_backoff_max: Duration,
-    /// Assignors in the order of preference (`partition.assignment.strategy`). Default range, then cooperative sticky: as long as
-    /// range is among them, rebalances are eager.
-    pub assignors: Vec<Arc<dyn Assignor>>,
-    /// Rack of this member (`client.rack`, KIP-881).
-    pub rack: Option<Arc<str>>,
-    /// Seed of the jitter in back-offs, and of the member id in the consumer protocol (KIP-1082): members of a group with the same
-    /// seed are one to the coordinator.
-    pub seed: u64,
-}
-
-impl Config {
-    /// The defaults for a group.
-    pub fn new(group_id: impl Into<Arc<str>>) -> Self {
-        Config {
-            group_id: group_id.into(),
-            protocol: GroupProtocol::Classic,
-            server_assignor: None,
-            instance_id: None,
-            session_timeout: Duration::from_secs(45),
-            heartbeat_interval: Duration::from_secs(3),
-            rebalance_timeout: Duration::from_secs(300),
-            request_timeout: Duration::from_secs(30),
-            commit_timeout: Duration::from_secs(60),
-            retry_backoff: Duration::from_millis(100),
-            retry_backoff_max: Duration::from_secs(1),
-            assignors: vec![Arc::new(Range), Arc::new(CooperativeSticky)],
-            rack: None,
-            seed: 0,
-        }
-    }
-
-    /// How long a JoinGroup may be parked before it is asked whether its coordinator still is one.
-    pub(crate) fn doubt(&self) -> Duration {
-        self.session_timeout.min(self.request_timeout)
     }
 }
 
@@ -372,8 +305,9 @@ pub enum Event {
         /// Which ones.
         topics: SortedSet<Arc<str>>,
     },
-    /// The coordinator refused a heartbeat for something that may pass: an administrator can let this principal see a topic, and a
-    /// broker can fail at one heartbeat and not at the next. The member stays, and asks again after a while.
+    /// Something was refused that may pass, or an assignment is of no use: an administrator can let this principal see a topic, a broker
+    /// can fail at one request and not at the next, another member can lead and assign better. The member stays, and tries again after a
+    /// while; this may be told each time.
     Refused(GroupError),
     /// The member has left, as it was told to.
     Left,

@@ -8,14 +8,16 @@ use kavka_wire::{ErrorCode, Uuid};
 use litemap::LiteMap;
 
 use crate::api::{
-    CallError, CallLane, CallTo, Config, Event, FetchId, FetchOutcomes, OffsetAndMetadata, Token,
-    TopicPartition,
+    CallError, CallLane, Event, FetchId, FetchOutcomes, OffsetAndMetadata, Token, TopicPartition,
 };
 use crate::backoff::Backoff;
-use crate::commits::{Identity, Verdict};
-use crate::coordinator::{Coordinator, Term};
-use crate::group::Outbox;
+use crate::commits::Verdict;
+use crate::config::Config;
+use crate::cx::{Asked, Cx};
+use crate::identity::Identity;
 use crate::ids::{Ids, recreated, topic_names};
+use crate::membership::Membership;
+use crate::outbox::Asker;
 use crate::planted::planted;
 use crate::requests::{FetchTopic, GroupRequest, OffsetFetch};
 use crate::{GroupError, GroupErrorKind, SortedSet};
@@ -60,10 +62,9 @@ impl Waiting {
 
 #[derive(Debug)]
 struct InFlight {
-    token: Token,
-    term: Term,
+    asked: Asked,
     reader: Identity,
-    asked: LiteMap<TopicPartition, Option<Uuid>>,
+    partitions: LiteMap<TopicPartition, Option<Uuid>>,
 }
 
 #[derive(Debug)]
@@ -82,12 +83,13 @@ impl Fetches {
 
     pub(crate) fn add(
         &mut self,
+        cx: &mut Cx<'_>,
         id: FetchId,
         partitions: Vec<TopicPartition>,
-        patience: Instant,
-        ids: Ids<'_>,
-        out: &mut Outbox,
+        member: &Membership,
     ) {
+        let ids = Ids::new(member, cx.topics);
+        let patience = cx.now + cx.config.commit_timeout;
         let bound = |partition: TopicPartition| {
             let id = ids.bound(&partition.topic);
             (partition, Answer::Open(id))
@@ -95,7 +97,7 @@ impl Fetches {
         let partitions = SortedSet::from(partitions);
         let results = LiteMap::from_sorted_store_unchecked(partitions.into_iter().map(bound).collect());
         self.waiting.insert(id, Waiting { asked: false, open: results.len(), results, patience });
-        self.report(out);
+        self.report(cx);
     }
 
     /// Whether something is left to ask for.
@@ -107,40 +109,31 @@ impl Fetches {
         self.retry_at.filter(|_| self.pending())
     }
 
-    #[allow(clippy::too_many_arguments)]
-    pub(crate) fn advance(
-        &mut self,
-        now: Instant,
-        to: &CallTo,
-        term: Term,
-        reader: Identity,
-        ids: Ids<'_>,
-        config: &Config,
-        out: &mut Outbox,
-    ) {
-        if !self.pending() || self.retry_at.is_some_and(|at| at > now) {
+    pub(crate) fn advance(&mut self, cx: &mut Cx<'_>, member: &Membership) {
+        if !self.pending() || self.retry_at.is_some_and(|at| at > cx.now) {
             return;
         }
-        self.bind(ids);
-        self.report(out);
+        self.bind(Ids::new(member, cx.topics));
+        self.report(cx);
         let open = self.waiting.values().flat_map(Waiting::open);
-        let asked: LiteMap<_, _> = open.map(|(partition, id)| (partition.clone(), id)).collect();
+        let partitions: LiteMap<_, _> = open.map(|(partition, id)| (partition.clone(), id)).collect();
         self.retry_at = None;
-        if asked.is_empty() {
+        if partitions.is_empty() {
             return;
         }
         let mut topics: LiteMap<Arc<str>, FetchTopic> = LiteMap::new();
-        for (TopicPartition { topic, partition }, id) in &asked {
+        for (TopicPartition { topic, partition }, id) in &partitions {
             let topic = topics.entry(topic.clone()).or_default();
             topic.id = *id;
             topic.partitions.push(*partition);
         }
-        let request = OffsetFetch { group_id: config.group_id.clone(), reader: reader.clone(), topics };
-        let max_version = request.max_version();
+        let reader = member.reader();
+        let request = OffsetFetch { group_id: cx.config.group_id.clone(), reader: reader.clone(), topics };
         let request = GroupRequest::OffsetFetch(request);
-        let token = out.call(to.clone(), CallLane::Group, request, max_version, config.request_timeout);
+        let timeout = cx.config.request_timeout;
+        let Some(asked) = cx.ask(Asker::Fetches, CallLane::Group, request, timeout) else { return };
         self.waiting.iter_mut().for_each(|(_, waiting)| waiting.asked = true);
-        self.in_flight = Some(InFlight { token, term, reader, asked });
+        self.in_flight = Some(InFlight { asked, reader, partitions });
     }
 
     /// Fails what was asked of a topic that exists no more, although one of its name does.
@@ -161,72 +154,69 @@ impl Fetches {
 
     pub(crate) fn reply(
         &mut self,
-        now: Instant,
+        cx: &mut Cx<'_>,
         token: Token,
         result: Result<OffsetFetchResponse, CallError>,
-        ids: Ids<'_>,
-        coordinator: &mut Coordinator,
-        out: &mut Outbox,
+        member: &Membership,
     ) -> Verdict {
-        let Some(InFlight { term, reader, asked, .. }) = self.in_flight.take_if(|f| f.token == token) else {
-            return Verdict::Fine;
-        };
+        let flight = self.in_flight.take_if(|flight| flight.asked.token == token);
+        let Some(InFlight { asked, reader, partitions }) = flight else { return Verdict::Fine };
         let response = match result {
             Ok(response) => response,
             Err(CallError::Unreachable(_)) => {
-                coordinator.lost(now, term);
-                return self.retry(now);
+                cx.coordinator_lost(asked);
+                return self.retry(cx.now);
             }
             Err(CallError::Impossible(why)) => {
-                self.fail_all(&GroupError::new(GroupErrorKind::Unsupported, why), out);
+                self.fail_all(cx, &GroupError::new(GroupErrorKind::Unsupported, why));
                 return Verdict::Fine;
             }
         };
-        let (code, found) = read(response, &asked);
+        let (code, found) = read(response, &partitions);
         match code {
             ErrorCode::NONE => {}
             ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE => {
-                coordinator.lost(now, term);
-                return self.retry(now);
+                cx.coordinator_lost(asked);
+                return self.retry(cx.now);
             }
             // The coordinator is an epoch ahead, which the next heartbeat brings.
-            ErrorCode::STALE_MEMBER_EPOCH if reader.is_member() => return self.retry(now),
+            ErrorCode::STALE_MEMBER_EPOCH if reader.is_member() => return self.retry(cx.now),
             ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::FENCED_MEMBER_EPOCH if reader.is_member() => {
-                self.retry(now);
+                self.retry(cx.now);
                 return Verdict::NotMember(reader, code);
             }
-            code if code.is_retriable() => return self.retry(now),
+            code if code.is_retriable() => return self.retry(cx.now),
             code => {
-                self.fail_all(&GroupError::code(code, "committed offsets cannot be read"), out);
+                self.fail_all(cx, &GroupError::code(code, "committed offsets cannot be read"));
                 return Verdict::Fine;
             }
         }
-        coordinator.works();
+        cx.coordinator.works();
         // An answer about a topic that was created anew meanwhile is about nothing that was asked.
-        self.bind(ids);
+        self.bind(Ids::new(member, cx.topics));
         let mut again = false;
-        for partition in asked.keys() {
+        for partition in partitions.keys() {
             match outcome(partition, found.get(partition)) {
                 Ok(outcome) => again |= self.settle(partition, None, outcome),
                 Err(Again::Late) => {
                     let code = ErrorCode::UNKNOWN_TOPIC_ID;
                     let error = GroupError::code(code, format!("committed offset of {partition}"));
-                    again |= self.settle(partition, Some(now), Err(error));
+                    again |= self.settle(partition, Some(cx.now), Err(error));
                 }
                 Err(Again::Unstable) => again = true,
             }
         }
         if again {
-            self.retry(now);
+            self.retry(cx.now);
         } else {
             self.backoff.succeeded();
         }
-        self.report(out);
+        self.report(cx);
         Verdict::Fine
     }
 
     /// Answers everything with an error.
-    pub(crate) fn fail_all(&mut self, error: &GroupError, out: &mut Outbox) {
+    pub(crate) fn fail_all(&mut self, cx: &mut Cx<'_>, error: &GroupError) {
         self.in_flight = None;
         for (_, waiting) in self.waiting.iter_mut() {
             for (_, answer) in waiting.results.iter_mut() {
@@ -236,7 +226,7 @@ impl Fetches {
             }
             waiting.open = 0;
         }
-        self.report(out);
+        self.report(cx);
     }
 
     fn retry(&mut self, now: Instant) -> Verdict {
@@ -260,12 +250,12 @@ impl Fetches {
         waits
     }
 
-    fn report(&mut self, out: &mut Outbox) {
+    fn report(&mut self, cx: &mut Cx<'_>) {
         let done: Vec<FetchId> =
             self.waiting.iter().filter(|(_, waiting)| waiting.open == 0).map(|(id, _)| *id).collect();
         for id in done {
             if let Some(Waiting { results, .. }) = self.waiting.remove(&id) {
-                out.event(Event::OffsetsFetched { id, results: told(results) });
+                cx.out.event(Event::OffsetsFetched { id, results: told(results) });
             }
         }
     }

@@ -1,107 +1,106 @@
 //! The outer machine: a coordinator lookup, a member, commits and offset fetches that share one identity.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::api::{CallLane, CallTo, Config, Event, Input, Output, Token};
+use crate::api::{CallError, Event, Input, Output, Token};
 use crate::commits::{Commits, Verdict};
+use crate::config::Config;
 use crate::coordinator::Coordinator;
+use crate::cx::Cx;
 use crate::fetches::Fetches;
-use crate::ids::{Ids, Topics};
-use crate::membership::{Answer, Membership, Step};
-use crate::requests::{GroupReply, GroupRequest};
+use crate::identity::Identity;
+use crate::ids::Topics;
+use crate::lookup::CoordinatorType;
+use crate::membership::Membership;
+use crate::outbox::{Asker, Outbox};
+use crate::requests::GroupReply;
+use crate::step::Step;
 use crate::{GroupError, GroupErrorKind};
-
-/// What is waiting to be polled, and the tokens of calls.
-#[derive(Debug, Default)]
-pub(crate) struct Outbox {
-    outputs: VecDeque<Output>,
-    tokens: u64,
-}
-
-impl Outbox {
-    pub(crate) fn call(
-        &mut self,
-        to: CallTo,
-        lane: CallLane,
-        request: GroupRequest,
-        max_version: i16,
-        timeout: Duration,
-    ) -> Token {
-        self.tokens += 1;
-        let token = Token(self.tokens);
-        self.outputs.push_back(Output::Call { token, to, lane, request, max_version, timeout });
-        token
-    }
-
-    pub(crate) fn event(&mut self, event: Event) {
-        self.outputs.push_back(Output::Event(event));
-    }
-}
 
 /// A consumer's part in a group. With [`Input::Subscribe`] it becomes a member; without, it commits and reads offsets as one who
 /// assigns partitions to itself.
 #[derive(Debug)]
 pub struct Group {
-    config: Config,
-    out: Outbox,
-    coordinator: Coordinator,
+    shared: Shared,
     member: Membership,
-    topics: Topics,
     commits: Commits,
     fetches: Fetches,
     /// Set once the group was left or nothing can be done for it any more.
     over: Option<GroupError>,
 }
 
+/// What the parts of a group share.
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    topics: Topics,
+    coordinator: Coordinator,
+    out: Outbox,
+}
+
+impl Shared {
+    fn cx(&mut self, now: Instant) -> Cx<'_> {
+        let Self { config, topics, coordinator, out } = self;
+        Cx { now, config, topics, coordinator, out }
+    }
+}
+
 impl Group {
     /// A group that nothing was asked of yet.
     pub fn new(config: Config) -> Self {
+        let config = config.sane();
         Group {
-            out: Outbox::default(),
-            coordinator: Coordinator::new(&config),
             member: Membership::new(&config),
-            topics: Topics::default(),
             commits: Commits::new(&config),
             fetches: Fetches::new(&config),
             over: None,
-            config,
+            shared: Shared {
+                topics: Topics::default(),
+                coordinator: Coordinator::new(
+                    CoordinatorType::Group,
+                    config.group_id.clone(),
+                    config.retry_backoff,
+                    config.retry_backoff_max,
+                    config.seed ^ 1,
+                ),
+                out: Outbox::default(),
+                config,
+            },
         }
     }
 
     /// Takes one input. Afterwards [`poll`](Self::poll) until it is empty.
     pub fn handle(&mut self, now: Instant, input: Input) {
-        let Self { config, out, member, topics, commits, fetches, .. } = self;
         if let Some(error) = &self.over {
-            return refuse(input, error.clone(), out);
+            return refuse(input, error.clone(), &mut self.shared.out);
         }
+        if let Input::Metadata(map) = &input {
+            self.shared.topics.learn(map.clone());
+        }
+        let Self { shared, member, commits, fetches, .. } = self;
+        let cx = &mut shared.cx(now);
         let step = match input {
             Input::Timeout => Step::Continue,
             Input::Reply { token, result } => self.reply(now, token, result),
-            Input::Subscribe(subscription) => member.subscribe(now, subscription, config, out),
-            Input::Metadata(map) => {
-                topics.learn(map.clone());
-                member.metadata(now, map, config, out)
-            }
+            Input::Subscribe(subscription) => member.subscribe(cx, subscription),
+            Input::Metadata(_) => member.metadata(cx),
             Input::Released { epoch } => member.released(epoch),
             Input::Suspend { reason } => {
-                member.suspend(now, reason, config, out);
+                member.suspend(cx, reason);
                 Step::Continue
             }
             Input::Resume => {
                 member.resume();
                 Step::Continue
             }
-            Input::Rejoin { reason } => member.rejoin(now, reason, config, out),
+            Input::Rejoin { reason } => member.rejoin(cx, reason),
             Input::Leave { reason } => member.leave(reason),
             Input::Commit { id, offsets } => {
-                let deadline = now + config.commit_timeout;
-                commits.add(id, offsets, deadline, &member.ownership(), Ids::new(member, topics), out);
+                commits.add(cx, id, offsets, member);
                 Step::Continue
             }
             Input::FetchOffsets { id, partitions } => {
-                fetches.add(id, partitions, now + config.commit_timeout, Ids::new(member, topics), out);
+                fetches.add(cx, id, partitions, member);
                 Step::Continue
             }
         };
@@ -111,7 +110,7 @@ impl Group {
 
     /// What to do next, if anything.
     pub fn poll(&mut self) -> Option<Output> {
-        self.out.outputs.pop_front()
+        self.shared.out.poll()
     }
 
     /// When to call [`handle`](Self::handle) with [`Input::Timeout`] if nothing else happens before.
@@ -119,9 +118,9 @@ impl Group {
         if self.over.is_some() {
             return None;
         }
-        let found = self.coordinator.known().is_some();
-        let lookup = if self.wants_coordinator() { self.coordinator.next_timeout() } else { None };
-        let sends = if found {
+        let coordinator = &self.shared.coordinator;
+        let lookup = if self.wants_coordinator() { coordinator.next_timeout() } else { None };
+        let sends = if coordinator.known().is_some() {
             let commits = self.commits.next_timeout().filter(|_| self.member.identity().is_some());
             [self.member.next_send(), commits, self.fetches.next_timeout()]
         } else {
@@ -135,8 +134,8 @@ impl Group {
     }
 
     /// The member id, and the generation or member epoch, by which the coordinator knows this member. `None` while it knows none.
-    pub fn member(&self) -> Option<(Arc<str>, i32)> {
-        let identity = self.member.identity().filter(crate::commits::Identity::is_member)?;
+    pub fn member(&self) -> Option<(std::sync::Arc<str>, i32)> {
+        let identity = self.member.identity().filter(Identity::is_member)?;
         Some(((*identity.member_id).into(), identity.generation))
     }
 
@@ -144,114 +143,95 @@ impl Group {
         self.member.wants_coordinator() || self.commits.pending() || self.fetches.pending()
     }
 
-    fn reply(&mut self, now: Instant, token: Token, result: Result<GroupReply, crate::CallError>) -> Step {
-        let Self { config, out, coordinator, member, topics, commits, fetches, .. } = self;
-        let answer = match result {
-            // A failure does not say what was asked, so it is offered to each: only the one that awaits the token takes it.
-            Err(error) => {
-                if let Err(error) = coordinator.reply(now, token, &config.group_id, Err(error.clone())) {
-                    return Step::Fatal(error);
-                }
-                commits.reply(now, token, Err(error.clone()), member.draining(), coordinator, out);
-                let ids = Ids::new(member, topics);
-                fetches.reply(now, token, Err(error.clone()), ids, coordinator, out);
-                return member.failed(now, token, error, coordinator, config);
-            }
-            Ok(GroupReply::FindCoordinator(response)) => {
-                return match coordinator.reply(now, token, &config.group_id, Ok(response)) {
+    /// Hands an answer, or that there is none, to the part that asked.
+    fn reply(&mut self, now: Instant, token: Token, result: Result<GroupReply, CallError>) -> Step {
+        let Self { shared, member, commits, fetches, .. } = self;
+        let Some(asker) = shared.out.answered(token) else { return Step::Continue };
+        let cx = &mut shared.cx(now);
+        let verdict = match asker {
+            Asker::Lookup(lookup) => {
+                let found = result.and_then(GroupReply::into_found);
+                return match cx.coordinator.reply(now, lookup, found) {
                     Ok(()) => Step::Continue,
                     Err(error) => Step::Fatal(error),
                 };
             }
-            Ok(GroupReply::OffsetCommit(response)) => {
-                let verdict = commits.reply(now, token, Ok(response), member.draining(), coordinator, out);
-                return judge(now, verdict, member, config, out);
+            Asker::Member => return member.reply(cx, token, result),
+            Asker::Commits => {
+                commits.reply(cx, token, result.and_then(GroupReply::into_committed), member.draining())
             }
-            Ok(GroupReply::OffsetFetch(response)) => {
-                let ids = Ids::new(member, topics);
-                let verdict = fetches.reply(now, token, Ok(response), ids, coordinator, out);
-                return judge(now, verdict, member, config, out);
-            }
-            Ok(GroupReply::JoinGroup(response)) => Answer::Join(response),
-            Ok(GroupReply::SyncGroup(response)) => Answer::Sync(response),
-            Ok(GroupReply::Heartbeat(response)) => Answer::Heartbeat(response),
-            Ok(GroupReply::LeaveGroup(response)) => Answer::Leave(response),
-            Ok(GroupReply::ConsumerGroupHeartbeat(response)) => Answer::Consumer(response),
+            Asker::Fetches => fetches.reply(cx, token, result.and_then(GroupReply::into_fetched), member),
         };
-        member.answered(now, token, answer, coordinator, config, out)
+        match verdict {
+            Verdict::Fine => Step::Continue,
+            Verdict::Rebalancing => member.rebalancing(cx),
+            Verdict::NotMember(identity, code) => member.disowned(&identity, code),
+        }
     }
 
-    /// Carries out what a machine decided about the whole.
+    /// Carries out what a part decided about the whole.
     fn settle(&mut self, now: Instant, step: Step) {
+        let cx = &mut self.shared.cx(now);
         match step {
             Step::Continue => {}
-            Step::Lost { error, keep_member_id } => {
-                self.member.lose(now, error, keep_member_id, &mut self.out);
-            }
-            Step::FallBack => self.member.fall_back(now, &self.config, &mut self.out),
+            Step::Lost { error, keep_member_id } => self.member.lose(cx, error, keep_member_id),
+            Step::FallBack => self.member.fall_back(cx),
             Step::Fatal(error) => {
-                self.member.give_up(&error, &mut self.out);
-                self.end(error.clone());
-                self.out.event(Event::Fatal(error));
+                self.member.give_up(cx, &error);
+                self.end(now, error.clone());
+                self.shared.out.event(Event::Fatal(error));
             }
             Step::Left => {
-                self.end(GroupError::new(GroupErrorKind::Closed, "the group was left"));
-                self.out.event(Event::Left);
+                self.end(now, GroupError::new(GroupErrorKind::Closed, "the group was left"));
+                self.shared.out.event(Event::Left);
             }
         }
     }
 
-    fn end(&mut self, error: GroupError) {
-        self.commits.fail_all(&error, &mut self.out);
-        self.fetches.fail_all(&error, &mut self.out);
+    fn end(&mut self, now: Instant, error: GroupError) {
+        let cx = &mut self.shared.cx(now);
+        self.commits.fail_all(cx, &error);
+        self.fetches.fail_all(cx, &error);
         self.over = Some(error);
     }
 
-    /// Does what time, or the last input, has made due.
+    /// Does what time, or the last input, has made due. Each step makes the next one right: the order is part of what the group promises.
     fn advance(&mut self, now: Instant) {
         if self.over.is_some() {
             return;
         }
-        let step = self.member.tick(now, &self.config, &mut self.out);
+        // What time has taken away comes first, so that nothing is done below in the name of a session that is over.
+        let step = self.member.tick(&mut self.shared.cx(now));
         self.settle(now, step);
-        self.commits.prune(&self.member.ownership(), &mut self.out);
-        self.commits.expire(now, &mut self.out);
-        let committing = |partitions: &_| self.commits.concern(partitions);
-        self.member.give_away(now, committing, &self.config, &mut self.out);
-        self.commits.prune(&self.member.ownership(), &mut self.out);
-        if self.wants_coordinator() {
-            self.coordinator.find(now, &self.config, &mut self.out);
+        if self.over.is_some() {
+            return;
         }
-        let Self { config, out, coordinator, member, topics, commits, fetches, .. } = self;
-        if member.doubts(now, config) {
-            coordinator.check(config, out);
+        let Self { shared, member, commits, fetches, .. } = self;
+        let cx = &mut shared.cx(now);
+        // What was lost is not committed; and only what still may be counts as a reason to wait before partitions are given away.
+        commits.prune(cx, &member.ownership());
+        commits.expire(cx);
+        member.give_away(cx, |partitions| commits.concern(partitions));
+        // Nor is what was given away just now: its commits waited longer than its new owner does.
+        commits.prune(cx, &member.ownership());
+        // Looked for only now, when it is certain who needs one.
+        if member.wants_coordinator() || commits.pending() || fetches.pending() {
+            cx.find_coordinator();
         }
-        if let Some((to, term)) = coordinator.known() {
-            member.meet(now, to, term, config);
-            let ids = Ids::new(member, topics);
-            if let Some(identity) = member.identity() {
-                commits.advance(now, to, term, identity, ids, config, out);
-            }
-            fetches.advance(now, to, term, member.reader(), ids, config, out);
-            member.send(now, to, term, config, out);
+        if member.doubts(cx) {
+            cx.doubt_coordinator();
         }
-        let step = self.member.leaving(
-            self.commits.is_idle(),
-            now,
-            self.coordinator.known(),
-            &self.config,
-            &mut self.out,
-        );
+        if cx.coordinator.known().is_some() {
+            // First the member notices that the coordinator is another one, as its identity may end with that.
+            member.meet(cx);
+            // Commits go before the member's own requests, which may end the generation that they are sent in.
+            commits.advance(cx, member);
+            fetches.advance(cx, member);
+            member.send(cx);
+        }
+        // Last, as leaving waits until nothing is left to commit, and the end of all may follow.
+        let step = member.leaving(cx, commits.is_idle());
         self.settle(now, step);
-    }
-}
-
-/// What an answer to a commit or an offset fetch means for the membership.
-fn judge(now: Instant, verdict: Verdict, member: &mut Membership, config: &Config, out: &mut Outbox) -> Step {
-    match verdict {
-        Verdict::Fine => Step::Continue,
-        Verdict::Rebalancing => member.rebalancing(now, config, out),
-        Verdict::NotMember(identity, code) => member.disowned(&identity, code),
     }
 }
 

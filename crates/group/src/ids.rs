@@ -18,6 +18,11 @@ pub(crate) struct Topics {
 }
 
 impl Topics {
+    /// The cluster as it was last seen.
+    pub(crate) fn map(&self) -> &TopicMap {
+        &self.map
+    }
+
     pub(crate) fn learn(&mut self, map: Arc<TopicMap>) {
         let before = std::mem::replace(&mut self.map, map);
         self.before.retain(|topic, _| self.map.id(topic).is_none());

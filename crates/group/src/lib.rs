@@ -12,30 +12,39 @@ pub mod assignor;
 mod backoff;
 mod classic;
 mod commits;
+mod config;
 mod consumer;
 mod coordinator;
+mod cx;
 mod error;
 mod fetches;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
 mod group;
+mod identity;
 mod ids;
+mod lookup;
 mod membership;
+mod outbox;
 mod pace;
 #[doc(hidden)]
 pub mod planted;
 mod requests;
 mod sorted;
+mod step;
 mod subscription;
 mod topics;
 
 pub use api::{
-    CallError, CallLane, CallTo, CommitId, CommitOutcomes, Config, Epoch, Event, FetchId, FetchOutcomes,
+    CallError, CallLane, CallTo, CommitId, CommitOutcomes, Epoch, Event, FetchId, FetchOutcomes,
     GroupProtocol, Input, OffsetAndMetadata, Output, Subscription, ToCommit, Token, TopicPartition,
 };
+pub use config::Config;
+pub use coordinator::{Coordinator, LookupId, Term};
 pub use error::{GroupError, GroupErrorKind};
 pub use group::Group;
-pub use requests::{FindCoordinator, GroupReply, GroupRequest, LeaveGroup, OffsetCommit, OffsetFetch};
+pub use lookup::{CoordinatorType, FindCoordinator, FoundCoordinator};
+pub use requests::{GroupReply, GroupRequest, LeaveGroup, OffsetCommit, OffsetFetch};
 pub use sorted::SortedSet;
 pub use topics::{TopicInfo, TopicMap};

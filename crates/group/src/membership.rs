@@ -3,32 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use kavka_wire::messages::{
-    ConsumerGroupHeartbeatResponse, HeartbeatResponse, JoinGroupResponse, LeaveGroupResponse,
-    SyncGroupResponse,
-};
 use kavka_wire::{ErrorCode, Uuid};
 
-use crate::api::{CallError, CallTo, Config, Epoch, GroupProtocol, Subscription, Token, TopicPartition};
-use crate::commits::{Identity, Ownership};
-use crate::coordinator::{Coordinator, Term};
-use crate::group::Outbox;
-use crate::{GroupError, SortedSet, TopicMap, classic, consumer};
-
-/// What a machine decides about the whole group.
-#[derive(Debug)]
-pub(crate) enum Step {
-    Continue,
-    /// The membership is gone; join again. A member of the consumer protocol always keeps its id.
-    Lost {
-        error: GroupError,
-        keep_member_id: bool,
-    },
-    /// The coordinator has no consumer protocol: go on with the classic one.
-    FallBack,
-    Fatal(GroupError),
-    Left,
-}
+use crate::api::{CallError, Epoch, GroupProtocol, Subscription, Token, TopicPartition};
+use crate::config::Config;
+use crate::cx::Cx;
+use crate::identity::{Identity, Ownership};
+use crate::requests::GroupReply;
+use crate::step::Step;
+use crate::{GroupError, SortedSet, classic, consumer};
 
 /// A part in a group by one of its protocols.
 #[derive(Debug)]
@@ -60,14 +43,14 @@ impl Membership {
     }
 
     /// Goes on with the classic protocol, as if nothing had been tried before.
-    pub(crate) fn fall_back(&mut self, now: Instant, config: &Config, out: &mut Outbox) {
+    pub(crate) fn fall_back(&mut self, cx: &mut Cx<'_>) {
         let Membership::Consumer(tried) = self else { return };
-        let (subscription, topics, leave) = tried.hand_over();
-        let mut member = classic::Member::new(config);
-        member.announce(out);
+        let (subscription, leave) = tried.hand_over();
+        let mut member = classic::Member::new(cx.config);
+        member.announce(cx);
         // Nothing is decided yet: the member has no coordinator, no partitions and no generation.
-        let _ = member.metadata(now, topics, config, out);
-        let _ = member.subscribe(now, subscription, config, out);
+        let _ = member.metadata(cx);
+        let _ = member.subscribe(cx, subscription);
         if let Some(reason) = leave {
             let _ = member.leave(reason);
         }
@@ -114,50 +97,32 @@ impl Membership {
         either!(self, member => member.next_deadline())
     }
 
-    pub(crate) fn subscribe(
-        &mut self,
-        now: Instant,
-        subscription: Subscription,
-        config: &Config,
-        out: &mut Outbox,
-    ) -> Step {
+    pub(crate) fn subscribe(&mut self, cx: &mut Cx<'_>, subscription: Subscription) -> Step {
         match self {
-            Membership::Classic(member) => member.subscribe(now, subscription, config, out),
+            Membership::Classic(member) => member.subscribe(cx, subscription),
             Membership::Consumer(member) => member.subscribe(subscription),
         }
     }
 
-    pub(crate) fn metadata(
-        &mut self,
-        now: Instant,
-        topics: Arc<TopicMap>,
-        config: &Config,
-        out: &mut Outbox,
-    ) -> Step {
-        either!(self, member => member.metadata(now, topics, config, out))
+    pub(crate) fn metadata(&mut self, cx: &mut Cx<'_>) -> Step {
+        either!(self, member => member.metadata(cx))
     }
 
     pub(crate) fn released(&mut self, epoch: Epoch) -> Step {
         either!(self, member => member.released(epoch))
     }
 
-    pub(crate) fn suspend(&mut self, now: Instant, reason: Arc<str>, config: &Config, out: &mut Outbox) {
-        either!(self, member => member.suspend(now, reason, config, out));
+    pub(crate) fn suspend(&mut self, cx: &mut Cx<'_>, reason: Arc<str>) {
+        either!(self, member => member.suspend(cx, reason));
     }
 
     pub(crate) fn resume(&mut self) {
         either!(self, member => member.resume());
     }
 
-    pub(crate) fn rejoin(
-        &mut self,
-        now: Instant,
-        reason: Arc<str>,
-        config: &Config,
-        out: &mut Outbox,
-    ) -> Step {
+    pub(crate) fn rejoin(&mut self, cx: &mut Cx<'_>, reason: Arc<str>) -> Step {
         match self {
-            Membership::Classic(member) => member.rejoin(now, reason, config, out),
+            Membership::Classic(member) => member.rejoin(cx, reason),
             // The coordinator decides without being asked.
             Membership::Consumer(_) => Step::Continue,
         }
@@ -169,21 +134,19 @@ impl Membership {
 
     pub(crate) fn give_away(
         &mut self,
-        now: Instant,
+        cx: &mut Cx<'_>,
         committing: impl Fn(&SortedSet<TopicPartition>) -> bool,
-        config: &Config,
-        out: &mut Outbox,
     ) {
         match self {
-            Membership::Classic(member) => member.give_away(now, committing),
-            Membership::Consumer(member) => member.give_away(now, committing, config, out),
+            Membership::Classic(member) => member.give_away(cx, committing),
+            Membership::Consumer(member) => member.give_away(cx, committing),
         }
     }
 
     /// A commit was refused because the group is about to rebalance.
-    pub(crate) fn rebalancing(&mut self, now: Instant, config: &Config, out: &mut Outbox) -> Step {
+    pub(crate) fn rebalancing(&mut self, cx: &mut Cx<'_>) -> Step {
         match self {
-            Membership::Classic(member) => member.rebalancing(now, config, out),
+            Membership::Classic(member) => member.rebalancing(cx),
             Membership::Consumer(_) => Step::Continue,
         }
     }
@@ -192,99 +155,70 @@ impl Membership {
         either!(self, member => member.disowned(identity, code))
     }
 
-    pub(crate) fn lose(&mut self, now: Instant, error: GroupError, keep_member_id: bool, out: &mut Outbox) {
+    pub(crate) fn lose(&mut self, cx: &mut Cx<'_>, error: GroupError, keep_member_id: bool) {
         match self {
-            Membership::Classic(member) => member.lose(now, error, keep_member_id, out),
-            Membership::Consumer(member) => member.lose(now, &error, out),
+            Membership::Classic(member) => member.lose(cx, error, keep_member_id),
+            Membership::Consumer(member) => member.lose(cx, &error),
         }
     }
 
-    pub(crate) fn give_up(&mut self, error: &GroupError, out: &mut Outbox) {
-        either!(self, member => member.give_up(error, out));
+    pub(crate) fn give_up(&mut self, cx: &mut Cx<'_>, error: &GroupError) {
+        either!(self, member => member.give_up(cx, error));
     }
 
-    pub(crate) fn failed(
+    /// Takes the answer to a request of the member's.
+    pub(crate) fn reply(
         &mut self,
-        now: Instant,
+        cx: &mut Cx<'_>,
         token: Token,
-        error: CallError,
-        coordinator: &mut Coordinator,
-        config: &Config,
+        result: Result<GroupReply, CallError>,
     ) -> Step {
-        either!(self, member => member.failed(now, token, error, coordinator, config))
+        let unasked = match (&mut *self, result) {
+            (Membership::Classic(member), Ok(GroupReply::JoinGroup(response))) => {
+                return member.joined(cx, token, response);
+            }
+            (Membership::Classic(member), Ok(GroupReply::SyncGroup(response))) => {
+                return member.synced(cx, token, response);
+            }
+            (Membership::Classic(member), Ok(GroupReply::Heartbeat(response))) => {
+                return member.beat(cx, token, response);
+            }
+            (Membership::Classic(member), Ok(GroupReply::LeaveGroup(response))) => {
+                return member.left(cx, token, response);
+            }
+            (Membership::Consumer(member), Ok(GroupReply::ConsumerGroupHeartbeat(response))) => {
+                return member.beat(cx, token, response);
+            }
+            (_, Ok(other)) => other.unasked(),
+            (_, Err(error)) => error,
+        };
+        either!(self, member => member.failed(cx, token, unasked))
     }
 
-    pub(crate) fn answered(
-        &mut self,
-        now: Instant,
-        token: Token,
-        answer: Answer,
-        coordinator: &mut Coordinator,
-        config: &Config,
-        out: &mut Outbox,
-    ) -> Step {
-        match (self, answer) {
-            (Membership::Classic(member), Answer::Join(response)) => {
-                member.joined(now, token, response, coordinator, config, out)
-            }
-            (Membership::Classic(member), Answer::Sync(response)) => {
-                member.synced(now, token, response, coordinator, config, out)
-            }
-            (Membership::Classic(member), Answer::Heartbeat(response)) => {
-                member.beat(now, token, response, coordinator, config, out)
-            }
-            (Membership::Classic(member), Answer::Leave(response)) => {
-                member.left(now, token, response, coordinator)
-            }
-            (Membership::Consumer(member), Answer::Consumer(response)) => {
-                member.beat(now, token, response, coordinator, config, out)
-            }
-            // An answer to something that this protocol does not ask.
-            _ => Step::Continue,
-        }
+    pub(crate) fn tick(&mut self, cx: &mut Cx<'_>) -> Step {
+        either!(self, member => member.tick(cx))
     }
 
-    pub(crate) fn tick(&mut self, now: Instant, config: &Config, out: &mut Outbox) -> Step {
-        either!(self, member => member.tick(now, config, out))
-    }
-
-    pub(crate) fn doubts(&mut self, now: Instant, config: &Config) -> bool {
+    pub(crate) fn doubts(&mut self, cx: &Cx<'_>) -> bool {
         match self {
-            Membership::Classic(member) => member.doubts(now, config),
+            Membership::Classic(member) => member.doubts(cx),
             // No request of this protocol is parked.
             Membership::Consumer(_) => false,
         }
     }
 
     /// Notices that the coordinator is another one than before.
-    pub(crate) fn meet(&mut self, now: Instant, to: &CallTo, term: Term, config: &Config) {
+    pub(crate) fn meet(&mut self, cx: &Cx<'_>) {
         if let Membership::Classic(member) = self {
-            member.meet(now, to, term, config);
+            member.meet(cx);
         }
     }
 
-    pub(crate) fn send(&mut self, now: Instant, to: &CallTo, term: Term, config: &Config, out: &mut Outbox) {
-        either!(self, member => member.send(now, to, term, config, out));
+    pub(crate) fn send(&mut self, cx: &mut Cx<'_>) {
+        either!(self, member => member.send(cx));
     }
 
-    pub(crate) fn leaving(
-        &mut self,
-        commits_done: bool,
-        now: Instant,
-        coordinator: Option<(&CallTo, Term)>,
-        config: &Config,
-        out: &mut Outbox,
-    ) -> Step {
-        either!(self, member => member.leaving(commits_done, now, coordinator, config, out))
+    pub(crate) fn leaving(&mut self, cx: &mut Cx<'_>, commits_done: bool) -> Step {
+        either!(self, member => member.leaving(cx, commits_done))
     }
-}
-
-/// What a coordinator answered a member.
-#[derive(Debug)]
-pub(crate) enum Answer {
-    Join(JoinGroupResponse),
-    Sync(SyncGroupResponse),
-    Heartbeat(HeartbeatResponse),
-    Leave(LeaveGroupResponse),
-    Consumer(ConsumerGroupHeartbeatResponse),
 }

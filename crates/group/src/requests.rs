@@ -8,17 +8,18 @@ use kavka_wire::messages::offset_fetch::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
 use kavka_wire::messages::{
-    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, FindCoordinatorRequest,
-    FindCoordinatorResponse, HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse,
-    LeaveGroupRequest, LeaveGroupResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest,
-    OffsetFetchResponse, SyncGroupRequest, SyncGroupResponse,
+    ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, FindCoordinatorResponse, HeartbeatRequest,
+    HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
+    OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, SyncGroupRequest,
+    SyncGroupResponse,
 };
 use litemap::LiteMap;
 
 use kavka_wire::{ByteString, Uuid};
 
-use crate::OffsetAndMetadata;
-use crate::commits::Identity;
+use crate::identity::Identity;
+use crate::lookup::FindCoordinator;
+use crate::{CallError, OffsetAndMetadata};
 
 /// A request to send.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +40,17 @@ pub enum GroupRequest {
     OffsetFetch(OffsetFetch),
     /// ConsumerGroupHeartbeat (API 68).
     ConsumerGroupHeartbeat(ConsumerGroupHeartbeatRequest),
+}
+
+impl GroupRequest {
+    /// The newest version that the request can be written in.
+    pub(crate) fn max_version(&self) -> i16 {
+        match self {
+            GroupRequest::OffsetCommit(request) => request.max_version(),
+            GroupRequest::OffsetFetch(request) => request.max_version(),
+            _ => i16::MAX,
+        }
+    }
 }
 
 /// The answer to a [`GroupRequest`].
@@ -62,18 +74,31 @@ pub enum GroupReply {
     ConsumerGroupHeartbeat(ConsumerGroupHeartbeatResponse),
 }
 
-/// Which broker coordinates a group; batched from version 4 on (KIP-699).
-#[derive(Debug, Clone, PartialEq)]
-pub struct FindCoordinator {
-    pub(crate) group_id: Arc<str>,
-}
+impl GroupReply {
+    pub(crate) fn into_found(self) -> Result<FindCoordinatorResponse, CallError> {
+        match self {
+            GroupReply::FindCoordinator(response) => Ok(response),
+            other => Err(other.unasked()),
+        }
+    }
 
-impl FindCoordinator {
-    /// The request in a version.
-    pub fn at(&self, version: i16) -> FindCoordinatorRequest {
-        let group: ByteString = (&*self.group_id).into();
-        let (key, keys) = if version >= 4 { (ByteString::new(), vec![group]) } else { (group, Vec::new()) };
-        FindCoordinatorRequest { key, coordinator_keys: keys, ..Default::default() }
+    pub(crate) fn into_committed(self) -> Result<OffsetCommitResponse, CallError> {
+        match self {
+            GroupReply::OffsetCommit(response) => Ok(response),
+            other => Err(other.unasked()),
+        }
+    }
+
+    pub(crate) fn into_fetched(self) -> Result<OffsetFetchResponse, CallError> {
+        match self {
+            GroupReply::OffsetFetch(response) => Ok(response),
+            other => Err(other.unasked()),
+        }
+    }
+
+    /// That this is no answer to what was asked: without one, whoever asked would wait for ever.
+    pub(crate) fn unasked(&self) -> CallError {
+        CallError::Unreachable("the answer is one to another request".into())
     }
 }
 
@@ -121,8 +146,7 @@ pub(crate) struct CommitTopic {
 }
 
 impl OffsetCommit {
-    /// The newest version that the request can be written in.
-    pub(crate) fn max_version(&self) -> i16 {
+    fn max_version(&self) -> i16 {
         newest(self.topics.values().map(|topic| topic.id))
     }
 
@@ -170,8 +194,7 @@ pub(crate) struct FetchTopic {
 }
 
 impl OffsetFetch {
-    /// The newest version that the request can be written in.
-    pub(crate) fn max_version(&self) -> i16 {
+    fn max_version(&self) -> i16 {
         newest(self.topics.values().map(|topic| topic.id))
     }
 

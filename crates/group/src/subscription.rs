@@ -74,18 +74,40 @@ pub(crate) fn encode_subscription(
 /// Names in the subscriptions of a group, so that its members share them: mostly they all want the same.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
-    names: SortedSet<Arc<str>>,
+    /// Sorted lists, each at least twice as long as the one after it: what is new is only ever merged with what is not much longer, as
+    /// a member may want as many topics as it likes, in any order.
+    runs: Vec<Vec<Arc<str>>>,
     /// By what stands in a subscription.
     sets: LiteMap<Vec<ByteString>, Arc<SortedSet<Arc<str>>>>,
 }
 
 impl Names {
+    fn find(&self, name: &str) -> Option<&Arc<str>> {
+        let of = |run: &'_ Vec<Arc<str>>| run.binary_search_by(|known| (**known).cmp(name)).ok();
+        self.runs.iter().find_map(|run| Some(&run[of(run)?]))
+    }
+
+    /// Adds names that are not known, in order and each once.
+    fn add(&mut self, new: Vec<Arc<str>>) {
+        if !new.is_empty() {
+            self.runs.push(new);
+        }
+        while let [.., longer, last] = &mut self.runs[..]
+            && longer.len() < 2 * last.len()
+        {
+            longer.append(last);
+            // Two runs, which this sort only merges.
+            longer.sort();
+            self.runs.pop();
+        }
+    }
+
     fn name(&mut self, name: &str) -> Arc<str> {
-        if let Some(known) = self.names.get(name) {
+        if let Some(known) = self.find(name) {
             return known.clone();
         }
         let new: Arc<str> = name.into();
-        self.names.insert(new.clone());
+        self.add(vec![new.clone()]);
         new
     }
 
@@ -93,7 +115,18 @@ impl Names {
         if let Some(known) = self.sets.get(&topics) {
             return known.clone();
         }
-        let new: Arc<SortedSet<_>> = Arc::new(topics.iter().map(|topic| self.name(topic)).collect());
+        let (mut set, mut new) = (Vec::with_capacity(topics.len()), Vec::new());
+        for topic in &topics {
+            match self.find(topic) {
+                Some(known) => set.push(known.clone()),
+                None => new.push(Arc::<str>::from(&**topic)),
+            }
+        }
+        new.sort_unstable();
+        new.dedup();
+        set.extend(new.iter().cloned());
+        self.add(new);
+        let new: Arc<SortedSet<_>> = Arc::new(set.into());
         self.sets.insert(topics, new.clone());
         new
     }
@@ -246,5 +279,21 @@ mod tests {
         assert!(Arc::ptr_eq(&one.topics, &other.topics));
         assert!(Arc::ptr_eq(one.topics.first().unwrap(), &other.owned[0].topic));
         assert_eq!((&*one.topics, &*third.topics), (&topics(&["a", "b"]), &topics(&["b"])));
+    }
+    #[test]
+    fn names_in_any_order_are_merged_only_with_lists_that_are_not_much_longer() {
+        let mut names = Names::default();
+        let name = |number: u64| ByteString::from(number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_string());
+        for member in 0..2_000 {
+            names.set((0..1 + member % 7).map(|topic| name(member * 10 + topic)).collect());
+            names.name(&name(1_000_000 + member));
+            assert!(
+                names.runs.iter().zip(&names.runs[1..]).all(|(longer, next)| longer.len() >= 2 * next.len())
+            );
+        }
+        assert!(names.runs.iter().all(|run| run.is_sorted_by(|a, b| a < b)));
+        let all: usize = names.runs.iter().map(Vec::len).sum();
+        assert_eq!(all, (0..2_000).map(|member| 1 + member % 7).sum::<usize>() + 2_000);
+        assert!(names.find(&name(7)).is_none() && names.find(&name(11)).is_some());
     }
 }

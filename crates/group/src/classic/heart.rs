@@ -8,15 +8,16 @@ use kavka_wire::messages::{HeartbeatRequest, HeartbeatResponse};
 use super::state::{Due, State};
 use super::{Member, fenced};
 use crate::GroupError;
-use crate::api::{CallLane, CallTo, Config, Token};
+use crate::api::{CallLane, Event, Token};
 use crate::assignor::RebalanceProtocol;
-use crate::commits::Identity;
-use crate::coordinator::{Coordinator, Term};
-use crate::group::Outbox;
-use crate::membership::Step;
+use crate::config::Config;
+use crate::cx::{Asked, Cx};
+use crate::identity::Identity;
+use crate::outbox::Asker;
 use crate::pace::Pace;
 use crate::planted::planted;
 use crate::requests::GroupRequest;
+use crate::step::Step;
 
 #[derive(Debug, Default)]
 pub(super) struct Heart {
@@ -30,8 +31,7 @@ pub(super) struct Heart {
 
 #[derive(Debug)]
 struct Beat {
-    token: Token,
-    term: Term,
+    asked: Asked,
     sent: Instant,
     generation: i32,
 }
@@ -45,13 +45,13 @@ impl Heart {
 
     /// Beats from now on. Where members give up partitions only after they know who gets them, another rebalance follows at once, and a
     /// heartbeat is how the others hear of it.
-    pub(super) fn start(&mut self, now: Instant, protocol: RebalanceProtocol, config: &Config) {
+    pub(super) fn start(&mut self, cx: &Cx<'_>, protocol: RebalanceProtocol) {
         match protocol {
             RebalanceProtocol::Eager => self.pace.calm(),
-            RebalanceProtocol::Cooperative => self.pace.hurry(now + config.heartbeat_interval),
+            RebalanceProtocol::Cooperative => self.pace.hurry(cx.now + cx.config.heartbeat_interval),
         }
-        self.deadline = Some(now + config.session_timeout);
-        self.next = Some(now + self.pace.wait(now, config.heartbeat_interval));
+        self.deadline = Some(cx.now + cx.config.session_timeout);
+        self.next = Some(cx.now + self.pace.wait(cx.now, cx.config.heartbeat_interval));
         if !planted!(OldGenerationEndsNew) {
             self.in_flight = None;
         }
@@ -73,75 +73,61 @@ impl Heart {
         self.next.filter(|_| self.in_flight.is_none())
     }
 
-    pub(super) fn send(
-        &mut self,
-        now: Instant,
-        identity: &Identity,
-        to: &CallTo,
-        term: Term,
-        config: &Config,
-        out: &mut Outbox,
-    ) {
-        if self.next_beat().is_none_or(|next| next > now) {
+    pub(super) fn send(&mut self, cx: &mut Cx<'_>, identity: &Identity) {
+        if self.next_beat().is_none_or(|next| next > cx.now) {
             return;
         }
         let request = HeartbeatRequest {
-            group_id: (&*config.group_id).into(),
+            group_id: (&*cx.config.group_id).into(),
             generation_id: identity.generation,
             member_id: identity.member_id.clone(),
-            group_instance_id: config.instance_id.as_deref().map(Into::into),
+            group_instance_id: cx.config.instance_id.as_deref().map(Into::into),
             ..Default::default()
         };
         // An answer after the session has ended is worth nothing.
-        let timeout = config.request_timeout.min(config.session_timeout);
-        let token =
-            out.call(to.clone(), CallLane::Group, GroupRequest::Heartbeat(request), i16::MAX, timeout);
-        self.in_flight = Some(Beat { token, term, sent: now, generation: identity.generation });
-        self.pace.beat(config.heartbeat_interval);
-        self.next = Some(now + self.pace.wait(now, config.heartbeat_interval));
+        let timeout = cx.config.request_timeout.min(cx.config.session_timeout);
+        let request = GroupRequest::Heartbeat(request);
+        let Some(asked) = cx.ask(Asker::Member, CallLane::Group, request, timeout) else { return };
+        self.in_flight = Some(Beat { asked, sent: cx.now, generation: identity.generation });
+        self.pace.beat(cx.config.heartbeat_interval);
+        self.next = Some(cx.now + self.pace.wait(cx.now, cx.config.heartbeat_interval));
     }
 
-    /// A heartbeat has no answer; tells of which coordinator.
-    pub(super) fn failed(&mut self, now: Instant, token: Token, config: &Config) -> Option<Term> {
-        let beat = self.in_flight.take_if(|beat| beat.token == token)?;
+    fn take(&mut self, token: Token) -> Option<Beat> {
+        self.in_flight.take_if(|beat| beat.asked.token == token)
+    }
+
+    /// A heartbeat has no answer.
+    pub(super) fn failed(&mut self, cx: &Cx<'_>, token: Token) -> Option<Asked> {
+        let beat = self.take(token)?;
         // The lookup of the coordinator waits as long as is needed.
-        self.next = Some(now + config.retry_backoff);
-        Some(beat.term)
+        self.next = Some(cx.now + cx.config.retry_backoff);
+        Some(beat.asked)
     }
 }
 
 impl Member {
-    pub(crate) fn beat(
-        &mut self,
-        now: Instant,
-        token: Token,
-        response: HeartbeatResponse,
-        coordinator: &mut Coordinator,
-        config: &Config,
-        out: &mut Outbox,
-    ) -> Step {
-        let Some(beat) = self.heart.in_flight.take_if(|beat| beat.token == token) else {
-            return Step::Continue;
-        };
+    pub(crate) fn beat(&mut self, cx: &mut Cx<'_>, token: Token, response: HeartbeatResponse) -> Step {
+        let Some(beat) = self.heart.take(token) else { return Step::Continue };
         let current = beat.generation == self.generation || planted!(OldGenerationEndsNew);
         match response.error_code {
             ErrorCode::NONE => {
-                coordinator.works();
-                let seen = if planted!(SessionFromAnswer) { now } else { beat.sent };
-                self.heart.alive(seen, config);
+                cx.coordinator.works();
+                let seen = if planted!(SessionFromAnswer) { cx.now } else { beat.sent };
+                self.heart.alive(seen, cx.config);
                 self.heard = Some(beat.sent);
                 Step::Continue
             }
             ErrorCode::REBALANCE_IN_PROGRESS => {
-                coordinator.works();
-                self.heart.alive(beat.sent, config);
+                cx.coordinator.works();
+                self.heart.alive(beat.sent, cx.config);
                 self.heard = Some(beat.sent);
                 self.awaited.get_or_insert(beat.sent);
-                self.rebalancing(now, config, out)
+                self.rebalancing(cx)
             }
             ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE => {
-                coordinator.lost(now, beat.term);
-                self.heart.next = Some(now + config.retry_backoff);
+                cx.coordinator_lost(beat.asked);
+                self.heart.next = Some(cx.now + cx.config.retry_backoff);
                 Step::Continue
             }
             // The group went on because of a JoinGroup of this member's that came first. Its answer tells whether the member was left out.
@@ -157,8 +143,14 @@ impl Member {
                     Step::Continue
                 }
             }
+            // A fault of the broker's, which may pass.
+            code @ ErrorCode::UNKNOWN_SERVER_ERROR => {
+                cx.out.event(Event::Refused(GroupError::code(code, "the coordinator failed at a heartbeat")));
+                self.heart.next = Some(cx.now + cx.config.retry_backoff);
+                Step::Continue
+            }
             code if code.is_retriable() => {
-                self.heart.next = Some(now + config.retry_backoff);
+                self.heart.next = Some(cx.now + cx.config.retry_backoff);
                 Step::Continue
             }
             code => Step::Fatal(GroupError::code(code, "a heartbeat was refused")),

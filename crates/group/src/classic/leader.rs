@@ -1,20 +1,19 @@
 //! What only the leader of a generation does: share the partitions, and notice when there are others.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use kavka_wire::messages::join_group::JoinGroupResponseMember;
 use kavka_wire::messages::sync_group::SyncGroupRequestAssignment;
 
 use super::Member;
 use super::state::{Lead, State};
-use crate::api::{Config, Event, TopicPartition};
+use crate::api::{Event, TopicPartition};
 use crate::assignor::{
     Assignment, Assignor, ByMember, GroupSubscription, MemberSubscription, RebalanceProtocol,
 };
-use crate::group::Outbox;
-use crate::membership::Step;
+use crate::cx::Cx;
 use crate::planted::planted;
+use crate::step::Step;
 use crate::subscription::{AssignmentWriter, Names};
 use crate::{GroupError, GroupErrorKind, SortedSet, TopicMap};
 
@@ -39,41 +38,34 @@ pub(super) fn group_subscription(members: &[JoinGroupResponseMember]) -> GroupSu
 }
 
 impl Member {
-    pub(crate) fn metadata(
-        &mut self,
-        now: Instant,
-        topics: Arc<TopicMap>,
-        config: &Config,
-        out: &mut Outbox,
-    ) -> Step {
-        self.topics = topics;
-        if let fatal @ Step::Fatal(_) = self.assign(false, out) {
+    pub(crate) fn metadata(&mut self, cx: &mut Cx<'_>) -> Step {
+        if let fatal @ Step::Fatal(_) = self.assign(cx, false) {
             return fatal;
         }
-        self.check_watch();
-        self.begin_rejoin(now, config, out);
+        self.check_watch(cx);
+        self.begin_rejoin(cx);
         Step::Continue
     }
 
     /// Shares the partitions, if this member leads and knows the topics. With `anyhow` it does not wait for those it does not know:
     /// they come as a change later.
-    pub(super) fn assign(&mut self, anyhow: bool, out: &mut Outbox) -> Step {
+    pub(super) fn assign(&mut self, cx: &mut Cx<'_>, anyhow: bool) -> Step {
         let State::Assigning { lead, ready, .. } = &mut self.state else { return Step::Continue };
         if ready.is_some() {
             return Step::Continue;
         }
         let Some(Lead { group, assignor, skip }) = lead else { return Step::Continue };
         let topics = group.topics();
-        if !anyhow && !topics.iter().all(|topic| self.topics.knows(topic)) {
+        if !anyhow && !topics.iter().all(|topic| cx.topics.map().knows(topic)) {
             // Once for each time that something is missing: an answer without it asks again.
-            out.event(Event::WantMetadata { topics });
+            cx.out.event(Event::WantMetadata { topics });
             return Step::Continue;
         }
         let assignments = if *skip {
             Vec::new()
         } else {
-            let shares = assignor.assign(group, &self.topics);
-            if let Err(why) = verify(&**assignor, group, &self.topics, &shares) {
+            let shares = assignor.assign(group, cx.topics.map());
+            if let Err(why) = verify(&**assignor, group, cx.topics.map(), &shares) {
                 let what = format!(
                     "the assignor `{}` gave an assignment that cannot be carried out: {why}",
                     assignor.name()
@@ -83,17 +75,17 @@ impl Member {
             encoded(group, &shares)
         };
         let with_racks = group.has_racks() && !planted!(LeaderIgnoresRacks);
-        let seen = self.topics.snapshot(&topics, with_racks);
+        let seen = cx.topics.map().snapshot(&topics, with_racks);
         self.watch = Some(Watch { topics, with_racks, seen });
         *ready = Some(assignments);
         Step::Continue
     }
 
     /// Asks for a rejoin when the group's topics are not what they were.
-    pub(super) fn check_watch(&mut self) {
+    pub(super) fn check_watch(&mut self, cx: &Cx<'_>) {
         let Some(watch) = self.watch.as_ref().filter(|_| !planted!(LeaderDoesNotWatch)) else { return };
         if matches!(self.state, State::Stable)
-            && self.topics.snapshot(&watch.topics, watch.with_racks) != watch.seen
+            && cx.topics.map().snapshot(&watch.topics, watch.with_racks) != watch.seen
         {
             self.rejoin = Some("the partitions of the group's topics changed".into());
         }

@@ -1,19 +1,18 @@
 //! Leaving for good, and for as long as the application does not take part.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use kavka_wire::messages::LeaveGroupResponse;
 use kavka_wire::{ByteString, ErrorCode};
 
 use super::Member;
 use super::state::{Due, State, Then};
-use crate::api::{CallLane, CallTo, Config, Token};
-use crate::coordinator::{Coordinator, Term};
-use crate::group::Outbox;
-use crate::membership::Step;
+use crate::api::{CallLane, Token};
+use crate::cx::Cx;
+use crate::outbox::Asker;
 use crate::planted::planted;
 use crate::requests::{GroupRequest, LeaveGroup};
+use crate::step::Step;
 use crate::{GroupError, GroupErrorKind};
 
 impl Member {
@@ -25,7 +24,7 @@ impl Member {
     }
 
     /// Gives everything up without being asked. A static member only falls silent: its partitions wait for it until its session ends.
-    pub(crate) fn suspend(&mut self, now: Instant, reason: Arc<str>, config: &Config, out: &mut Outbox) {
+    pub(crate) fn suspend(&mut self, cx: &mut Cx<'_>, reason: Arc<str>) {
         match &mut self.state {
             State::Idle | State::Suspended | State::Over => {}
             State::Leaving { then: then @ Then::Join, .. } => *then = Then::Suspended,
@@ -33,11 +32,11 @@ impl Member {
             _ if self.leave.is_some() => {}
             _ => {
                 let error = GroupError::new(GroupErrorKind::Fenced, reason.clone());
-                self.drop_partitions(&error, out);
+                self.drop_partitions(cx, &error);
                 self.generation = -1;
                 (self.watch, self.rejoin, self.parked) = (None, None, None);
                 self.reason = Some(reason);
-                self.part(now, Then::Suspended, config);
+                self.part(cx, Then::Suspended);
             }
         }
     }
@@ -52,14 +51,7 @@ impl Member {
 
     /// Leaves, once nothing is left to commit. Static members stay in the group: whoever comes back within the session timeout finds
     /// its partitions.
-    pub(crate) fn leaving(
-        &mut self,
-        commits_done: bool,
-        now: Instant,
-        coordinator: Option<(&CallTo, Term)>,
-        config: &Config,
-        out: &mut Outbox,
-    ) -> Step {
+    pub(crate) fn leaving(&mut self, cx: &mut Cx<'_>, commits_done: bool) -> Step {
         if let Some(reason) = &self.leave {
             match &mut self.state {
                 State::Over => return Step::Continue,
@@ -69,83 +61,69 @@ impl Member {
                 _ => {
                     self.reason = Some(reason.clone());
                     self.owned.clear();
-                    if let left @ Step::Left = self.part(now, Then::Over, config) {
+                    if let left @ Step::Left = self.part(cx, Then::Over) {
                         return left;
                     }
                 }
             }
         }
-        self.send_leave(now, coordinator, config, out)
+        self.send_leave(cx)
     }
 
     /// Begins to leave, if the coordinator knows this member and is to be told.
-    fn part(&mut self, now: Instant, then: Then, config: &Config) -> Step {
+    fn part(&mut self, cx: &Cx<'_>, then: Then) -> Step {
         self.heart.stop();
-        let stays = config.instance_id.is_some() && !planted!(StaticLeaves);
+        let stays = cx.config.instance_id.is_some() && !planted!(StaticLeaves);
         if self.member_id.is_empty() || stays {
             return self.parted(then);
         }
         // After a session the coordinator knows by itself.
-        let until = now + config.request_timeout.min(config.session_timeout);
+        let until = cx.now + cx.config.request_timeout.min(cx.config.session_timeout);
         self.state = State::Leaving { sent: None, retry_at: None, until, then };
         Step::Continue
     }
 
-    fn send_leave(
-        &mut self,
-        now: Instant,
-        coordinator: Option<(&CallTo, Term)>,
-        config: &Config,
-        out: &mut Outbox,
-    ) -> Step {
+    fn send_leave(&mut self, cx: &mut Cx<'_>) -> Step {
         let State::Leaving { sent, retry_at, until, then } = &mut self.state else { return Step::Continue };
-        if *until <= now {
+        if *until <= cx.now {
             let then = *then;
             return self.parted(then);
         }
-        let Some((to, term)) = coordinator else { return Step::Continue };
-        if sent.is_some() || retry_at.is_some_and(|at| at > now) {
+        if sent.is_some() || retry_at.is_some_and(|at| at > cx.now) {
             return Step::Continue;
         }
-        let timeout = *until - now;
+        let timeout = *until - cx.now;
         let request = LeaveGroup {
-            group_id: config.group_id.clone(),
+            group_id: cx.config.group_id.clone(),
             member_id: self.member_id.clone(),
             instance_id: None,
             reason: self.reason.clone().unwrap_or_default(),
         };
         let request = GroupRequest::LeaveGroup(request);
-        let token = out.call(to.clone(), CallLane::Group, request, i16::MAX, timeout);
-        (*sent, *retry_at) = (Some((token, term)), None);
+        if let Some(asked) = cx.ask(Asker::Member, CallLane::Group, request, timeout) {
+            (*sent, *retry_at) = (Some(asked), None);
+        }
         Step::Continue
     }
 
-    pub(crate) fn left(
-        &mut self,
-        now: Instant,
-        token: Token,
-        response: LeaveGroupResponse,
-        coordinator: &mut Coordinator,
-    ) -> Step {
-        let State::Leaving { sent: Some((awaited, term)), then, .. } = self.state else {
-            return Step::Continue;
-        };
-        if awaited != token {
+    pub(crate) fn left(&mut self, cx: &mut Cx<'_>, token: Token, response: LeaveGroupResponse) -> Step {
+        let State::Leaving { sent: Some(asked), then, .. } = self.state else { return Step::Continue };
+        if asked.token != token {
             return Step::Continue;
         }
         match response.error_code {
             ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE => {
-                coordinator.lost(now, term);
-                self.leave_again(now)
+                cx.coordinator_lost(asked);
+                self.leave_again(cx)
             }
-            code if code.is_retriable() => self.leave_again(now),
+            code if code.is_retriable() => self.leave_again(cx),
             // Whatever else it says, there is nothing more to do.
             _ => self.parted(then),
         }
     }
 
-    fn leave_again(&mut self, now: Instant) -> Step {
-        let again = now + self.backoff.failed();
+    fn leave_again(&mut self, cx: &Cx<'_>) -> Step {
+        let again = cx.now + self.backoff.failed();
         if let State::Leaving { sent, retry_at, .. } = &mut self.state {
             (*sent, *retry_at) = (None, Some(again));
         }

@@ -12,24 +12,29 @@ use std::time::{Duration, Instant};
 use kavka_wire::{ByteString, ErrorCode};
 use litemap::LiteMap;
 
-use crate::api::{
-    CallError, CallTo, Config, Epoch, Event, GroupProtocol, Subscription, Token, TopicPartition,
-};
+use crate::api::{CallError, CallTo, Epoch, Event, GroupProtocol, Subscription, Token, TopicPartition};
 use crate::assignor::RebalanceProtocol;
 use crate::backoff::Backoff;
-use crate::commits::{Identity, Ownership};
-use crate::coordinator::{Coordinator, Term};
-use crate::group::Outbox;
-use crate::membership::Step;
+use crate::config::Config;
+use crate::cx::{Asked, Cx};
+use crate::identity::{Identity, Ownership};
 use crate::planted::planted;
-use crate::{GroupError, GroupErrorKind, SortedSet, TopicMap};
+use crate::step::Step;
+use crate::{GroupError, GroupErrorKind, SortedSet};
 
 use heart::Heart;
 use leader::Watch;
 use state::{Due, State};
 
-/// How long an assignment of topics that are not wanted is put up with at most before it is joined against again.
+/// How long an assignment that is of no use is put up with at most before it is joined against again.
 const CONTEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// An assignment that is of no use is joined against.
+#[derive(Debug)]
+struct Contest {
+    at: Instant,
+    why: &'static str,
+}
 
 #[derive(Debug)]
 pub(crate) struct Member {
@@ -55,14 +60,13 @@ pub(crate) struct Member {
     reason: Option<Arc<str>>,
     heart: Heart,
     watch: Option<Watch>,
-    topics: Arc<TopicMap>,
     protocol: RebalanceProtocol,
     backoff: Backoff,
     leave: Option<Arc<str>>,
-    /// When to join again because of topics that were assigned and are not wanted.
-    contest_at: Option<Instant>,
-    contest: Backoff,
-    /// Rejoined at once after a loss, and not been stable since.
+    /// When to join again because of an assignment that is of no use.
+    contest: Option<Contest>,
+    contests: Backoff,
+    /// Joined again at once after a loss or a refusal, and not been stable since.
     hurried: bool,
     /// What the last assignment gave and its generation, kept after it was given up or lost: the memory of sticky assignors.
     last: (SortedSet<TopicPartition>, Option<i32>),
@@ -87,12 +91,11 @@ impl Member {
             reason: None,
             heart: Heart::default(),
             watch: None,
-            topics: Arc::default(),
             protocol: config.assignors.iter().map(|a| a.protocol()).min().unwrap_or(RebalanceProtocol::Eager),
             backoff: Backoff::new(config.retry_backoff, config.retry_backoff_max, config.seed ^ 4),
             leave: None,
-            contest_at: None,
-            contest: Backoff::new(config.retry_backoff, CONTEST_PAUSE, config.seed ^ 6),
+            contest: None,
+            contests: Backoff::new(config.retry_backoff, CONTEST_PAUSE, config.seed ^ 6),
             hurried: false,
             last: (SortedSet::new(), None),
             announced: false,
@@ -100,9 +103,9 @@ impl Member {
     }
 
     /// Tells the application, once, that this protocol is the one.
-    pub(crate) fn announce(&mut self, out: &mut Outbox) {
+    pub(crate) fn announce(&mut self, cx: &mut Cx<'_>) {
         if !std::mem::replace(&mut self.announced, true) {
-            out.event(Event::Protocol(GroupProtocol::Classic));
+            cx.out.event(Event::Protocol(GroupProtocol::Classic));
         }
     }
 
@@ -128,13 +131,7 @@ impl Member {
         !matches!(self.state, State::Idle | State::Suspended)
     }
 
-    pub(crate) fn subscribe(
-        &mut self,
-        now: Instant,
-        subscription: Subscription,
-        config: &Config,
-        out: &mut Outbox,
-    ) -> Step {
+    pub(crate) fn subscribe(&mut self, cx: &mut Cx<'_>, subscription: Subscription) -> Step {
         let nothing = subscription.is_empty();
         self.subscription = subscription.topics;
         match self.state {
@@ -145,19 +142,13 @@ impl Member {
             }
             _ if nothing => self.leave("the consumer unsubscribed".into()),
             _ if self.subscription != self.joined && !planted!(ForgetsSubscription) => {
-                self.rejoin(now, "the subscription changed".into(), config, out)
+                self.rejoin(cx, "the subscription changed".into())
             }
             _ => Step::Continue,
         }
     }
 
-    pub(crate) fn rejoin(
-        &mut self,
-        now: Instant,
-        reason: Arc<str>,
-        config: &Config,
-        out: &mut Outbox,
-    ) -> Step {
+    pub(crate) fn rejoin(&mut self, cx: &mut Cx<'_>, reason: Arc<str>) -> Step {
         match self.state {
             State::Idle
             | State::Joining { .. }
@@ -170,26 +161,26 @@ impl Member {
         if let State::Joining { due: Due::Sent(..) } = self.state {
             self.rejoin = Some(reason);
         }
-        self.begin_rejoin(now, config, out);
+        self.begin_rejoin(cx);
         Step::Continue
     }
 
     /// The coordinator says that the group is about to rebalance.
-    pub(crate) fn rebalancing(&mut self, now: Instant, config: &Config, out: &mut Outbox) -> Step {
+    pub(crate) fn rebalancing(&mut self, cx: &mut Cx<'_>) -> Step {
         if matches!(self.state, State::Stable) {
             self.rejoin = Some("the group is rebalancing".into());
-            self.begin_rejoin(now, config, out);
+            self.begin_rejoin(cx);
         }
         Step::Continue
     }
 
     /// Leaves the stable state for a rejoin that was asked for: what has to be given up first is given up first.
-    fn begin_rejoin(&mut self, now: Instant, config: &Config, out: &mut Outbox) {
+    fn begin_rejoin(&mut self, cx: &mut Cx<'_>) {
         if !matches!(self.state, State::Stable) || self.leave.is_some() {
             return;
         }
         let Some(reason) = self.rejoin.take() else { return };
-        self.contest_at = None;
+        self.contest = None;
         self.reason = Some(reason);
         let wanted = |partition: &TopicPartition| self.subscription.contains(&partition.topic);
         let partitions: SortedSet<_> = match self.protocol {
@@ -197,25 +188,19 @@ impl Member {
             RebalanceProtocol::Eager => self.owned.keys().cloned().collect(),
             RebalanceProtocol::Cooperative => self.owned.keys().filter(|p| !wanted(p)).cloned().collect(),
         };
-        self.revoke_then_join(now, partitions, config, out);
+        self.revoke_then_join(cx, partitions);
     }
 
-    fn revoke_then_join(
-        &mut self,
-        now: Instant,
-        partitions: SortedSet<TopicPartition>,
-        config: &Config,
-        out: &mut Outbox,
-    ) {
+    fn revoke_then_join(&mut self, cx: &mut Cx<'_>, partitions: SortedSet<TopicPartition>) {
         if partitions.is_empty() {
             self.state = State::Joining { due: Due::Now };
             return;
         }
         self.epoch.0 += 1;
-        let deadline = now + config.rebalance_timeout;
+        let deadline = cx.now + cx.config.rebalance_timeout;
         let listed = partitions.iter().cloned().collect();
         self.state = State::Revoking { epoch: self.epoch, partitions, deadline, released: false };
-        out.event(Event::Revoke { epoch: self.epoch, partitions: listed, deadline });
+        cx.out.event(Event::Revoke { epoch: self.epoch, partitions: listed, deadline });
     }
 
     pub(crate) fn released(&mut self, answered: Epoch) -> Step {
@@ -235,14 +220,14 @@ impl Member {
     /// Gives released partitions away once nothing is left to commit for them, or their time is up.
     pub(crate) fn give_away(
         &mut self,
-        now: Instant,
+        cx: &mut Cx<'_>,
         committing: impl Fn(&SortedSet<TopicPartition>) -> bool,
     ) {
         let State::Revoking { partitions, deadline, released, .. } = &self.state else { return };
         if !(*released || planted!(JoinsBeforeRelease)) {
             return;
         }
-        if *deadline > now && committing(partitions) && !planted!(JoinsBeforeCommits) {
+        if *deadline > cx.now && committing(partitions) && !planted!(JoinsBeforeCommits) {
             return;
         }
         self.owned.retain(|partition, _| !partitions.contains(partition));
@@ -262,8 +247,8 @@ impl Member {
     }
 
     /// The membership is gone: partitions are lost, nothing is committed, and the member joins anew.
-    pub(crate) fn lose(&mut self, now: Instant, error: GroupError, keep_member_id: bool, out: &mut Outbox) {
-        self.drop_partitions(&error, out);
+    pub(crate) fn lose(&mut self, cx: &mut Cx<'_>, error: GroupError, keep_member_id: bool) {
+        self.drop_partitions(cx, &error);
         self.generation = -1;
         if !keep_member_id {
             self.member_id = ByteString::new();
@@ -273,21 +258,18 @@ impl Member {
         self.rejoin = None;
         self.reason = Some(error.what);
         if !matches!(self.state, State::Idle | State::Over | State::Suspended | State::Leaving { .. }) {
-            // At once, but not again and again: not before the group was stable in between.
-            let again = std::mem::replace(&mut self.hurried, true);
-            let due = if again { Due::At(now + self.backoff.failed()) } else { Due::Now };
-            self.state = State::Joining { due };
+            self.join_again(cx.now);
         }
     }
 
     /// The member cannot go on.
-    pub(crate) fn give_up(&mut self, error: &GroupError, out: &mut Outbox) {
-        self.drop_partitions(error, out);
+    pub(crate) fn give_up(&mut self, cx: &mut Cx<'_>, error: &GroupError) {
+        self.drop_partitions(cx, error);
         self.heart.stop();
         self.state = State::Over;
     }
 
-    pub(super) fn drop_partitions(&mut self, error: &GroupError, out: &mut Outbox) {
+    pub(super) fn drop_partitions(&mut self, cx: &mut Cx<'_>, error: &GroupError) {
         if self.owned.is_empty() || planted!(LosesNothing) {
             return;
         }
@@ -301,135 +283,113 @@ impl Member {
         }
         self.epoch.0 += 1;
         let partitions = owned.into_iter().map(|(partition, _)| partition).collect();
-        out.event(Event::Lost { partitions, error: error.clone() });
+        cx.out.event(Event::Lost { partitions, error: error.clone() });
     }
 
     /// A call of the member's has no answer.
-    pub(crate) fn failed(
-        &mut self,
-        now: Instant,
-        token: Token,
-        error: CallError,
-        coordinator: &mut Coordinator,
-        config: &Config,
-    ) -> Step {
-        let term = match &self.state {
-            State::Joining { due: Due::Sent(awaited, term) } if *awaited == token => *term,
-            State::Syncing { token: awaited, term, .. } if *awaited == token => *term,
+    pub(crate) fn failed(&mut self, cx: &mut Cx<'_>, token: Token, error: CallError) -> Step {
+        let asked = match self.state {
+            State::Joining { due: Due::Sent(asked) } if asked.token == token => asked,
+            State::Syncing { asked, .. } if asked.token == token => asked,
             // It may have been carried out; if not, the session ends by itself.
-            State::Leaving { sent: Some((awaited, _)), then, .. } if *awaited == token => {
-                let then = *then;
+            State::Leaving { sent: Some(asked), then, .. } if asked.token == token => {
                 return self.parted(then);
             }
             _ => {
-                return match self.heart.failed(now, token, config) {
-                    Some(term) => self.unreachable(now, term, error, coordinator),
+                return match self.heart.failed(cx, token) {
+                    Some(asked) => unanswered(cx, asked, error),
                     None => Step::Continue,
                 };
             }
         };
         if matches!(self.state, State::Joining { .. }) {
-            self.unparked(now, config);
+            self.unparked(cx);
         }
-        self.state = State::Joining { due: Due::At(now + self.backoff.failed()) };
-        self.unreachable(now, term, error, coordinator)
+        self.state = State::Joining { due: Due::At(cx.now + self.backoff.failed()) };
+        unanswered(cx, asked, error)
     }
 
     /// While it parked the JoinGroup the coordinator needed no heartbeat.
-    fn unparked(&mut self, now: Instant, config: &Config) {
+    fn unparked(&mut self, cx: &Cx<'_>) {
         if self.generation >= 0 {
-            self.heart.alive(now, config);
-        }
-    }
-
-    fn unreachable(
-        &mut self,
-        now: Instant,
-        term: Term,
-        error: CallError,
-        coordinator: &mut Coordinator,
-    ) -> Step {
-        match error {
-            CallError::Unreachable(_) => {
-                coordinator.lost(now, term);
-                Step::Continue
-            }
-            CallError::Impossible(why) => Step::Fatal(GroupError::new(GroupErrorKind::Unsupported, why)),
+            self.heart.alive(cx.now, cx.config);
         }
     }
 
     /// What time alone has made due: an expired session, an assignment that waited long enough for metadata, a rejoin.
-    pub(crate) fn tick(&mut self, now: Instant, config: &Config, out: &mut Outbox) -> Step {
-        if self.heart.expired(now)
+    pub(crate) fn tick(&mut self, cx: &mut Cx<'_>) -> Step {
+        if self.heart.expired(cx.now)
             && !planted!(NoSessionEnd)
             && !matches!(self.state, State::Joining { due: Due::Sent(..) })
         {
             let what =
-                format!("no heartbeat was answered for {:?}, the session timeout", config.session_timeout);
+                format!("no heartbeat was answered for {:?}, the session timeout", cx.config.session_timeout);
             let error = GroupError::new(GroupErrorKind::Fenced, what);
             return Step::Lost { error, keep_member_id: true };
         }
         if let State::Assigning { until, .. } = &self.state
-            && *until <= now
+            && *until <= cx.now
         {
-            return self.assign(true, out);
+            return self.assign(cx, true);
         }
         if let State::Revoking { deadline, released: false, .. } = &self.state
-            && *deadline <= now
+            && *deadline <= cx.now
             && self.leave.is_none()
         {
             let what = format!(
                 "partitions were not released within {:?}, the rebalance timeout",
-                config.rebalance_timeout
+                cx.config.rebalance_timeout
             );
             let error = GroupError::new(GroupErrorKind::Fenced, what);
             return Step::Lost { error, keep_member_id: true };
         }
-        if matches!(self.state, State::Stable) && self.contest_at.is_some_and(|at| at <= now) {
-            self.rejoin = Some("topics were assigned that are not subscribed".into());
+        if matches!(self.state, State::Stable)
+            && let Some(contest) = self.contest.take_if(|contest| contest.at <= cx.now)
+        {
+            self.rejoin = Some(contest.why.into());
         }
-        self.begin_rejoin(now, config, out);
+        self.begin_rejoin(cx);
         Step::Continue
     }
 
     /// Gives up what was parked at a coordinator that is not the one any more: it may never answer.
-    pub(crate) fn meet(&mut self, now: Instant, to: &CallTo, term: Term, config: &Config) {
-        if matches!(&self.state, State::Syncing { term: asked, .. } if *asked != term) {
+    pub(crate) fn meet(&mut self, cx: &Cx<'_>) {
+        let Some((to, term)) = cx.coordinator.known() else { return };
+        if matches!(&self.state, State::Syncing { asked, .. } if asked.term != term) {
             self.state = State::Joining { due: Due::Now };
         }
         if matches!(self.state, State::Joining { due: Due::Sent(..) })
             && self.parked.as_ref().is_some_and(|(asked, _)| asked != to)
         {
             // Another broker took over without the old one having said so.
-            self.unparked(now, config);
+            self.unparked(cx);
             self.state = State::Joining { due: Due::Now };
         }
     }
 
     /// Sends what is due to the coordinator.
-    pub(crate) fn send(&mut self, now: Instant, to: &CallTo, term: Term, config: &Config, out: &mut Outbox) {
+    pub(crate) fn send(&mut self, cx: &mut Cx<'_>) {
         match &self.state {
-            State::Joining { due } if due.is_due(now) && self.leave.is_none() => {
-                self.parked = Some((to.clone(), now + config.doubt()));
-                self.send_join(now, to, term, config, out)
+            State::Joining { due } if due.is_due(cx.now) && self.leave.is_none() => {
+                self.send_join(cx);
             }
-            State::Assigning { ready: Some(_), .. } => self.send_sync(to, term, config, out),
+            State::Assigning { ready: Some(_), .. } => self.send_sync(cx),
             _ => {}
         }
         if self.beats() {
             let identity = Identity { generation: self.generation, member_id: self.member_id.clone() };
-            self.heart.send(now, &identity, to, term, config, out);
+            self.heart.send(cx, &identity);
         }
     }
 
     /// Whether to ask who the coordinator is now. A JoinGroup may be parked for the whole rebalance timeout, and no heartbeat shows
     /// meanwhile whether the coordinator lives.
-    pub(crate) fn doubts(&mut self, now: Instant, config: &Config) -> bool {
+    pub(crate) fn doubts(&mut self, cx: &Cx<'_>) -> bool {
         if !matches!(self.state, State::Joining { due: Due::Sent(..) }) {
             return false;
         }
-        let due = self.parked.as_mut().filter(|(_, at)| *at <= now);
-        due.map(|(_, at)| *at = now + config.doubt()).is_some()
+        let due = self.parked.as_mut().filter(|(_, at)| *at <= cx.now);
+        due.map(|(_, at)| *at = cx.now + cx.config.doubt()).is_some()
     }
 
     /// Whether the coordinator expects heartbeats: not while it parks a JoinGroup of ours.
@@ -465,10 +425,21 @@ impl Member {
             State::Revoking { deadline, .. } if self.leave.is_none() => Some(*deadline),
             State::Leaving { until, .. } => Some(*until),
             State::Joining { due: Due::Sent(..) } => self.parked.as_ref().map(|(_, at)| *at),
-            State::Stable if self.leave.is_none() => self.contest_at,
+            State::Stable if self.leave.is_none() => self.contest.as_ref().map(|contest| contest.at),
             _ => None,
         };
         session.into_iter().chain(assigning).min()
+    }
+}
+
+/// A call has no answer.
+fn unanswered(cx: &mut Cx<'_>, asked: Asked, error: CallError) -> Step {
+    match error {
+        CallError::Unreachable(_) => {
+            cx.coordinator_lost(asked);
+            Step::Continue
+        }
+        CallError::Impossible(why) => Step::Fatal(GroupError::new(GroupErrorKind::Unsupported, why)),
     }
 }
 

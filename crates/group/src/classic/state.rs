@@ -4,9 +4,9 @@ use std::time::Instant;
 use kavka_wire::messages::sync_group::SyncGroupRequestAssignment;
 
 use crate::SortedSet;
-use crate::api::{Epoch, Token, TopicPartition};
+use crate::api::{Epoch, TopicPartition};
 use crate::assignor::{Assignor, GroupSubscription};
-use crate::coordinator::Term;
+use crate::cx::Asked;
 
 /// ```text
 ///        subscribe           join answered            assigned           sync answered
@@ -36,12 +36,12 @@ pub(super) enum State {
         protocol: Arc<str>,
     },
     /// A SyncGroup is on its way.
-    Syncing { token: Token, term: Term, protocol: Arc<str> },
+    Syncing { asked: Asked, protocol: Arc<str> },
     /// A member with an assignment.
     Stable,
     /// A LeaveGroup is on its way, or waits for the coordinator: a member that only vanishes holds its partitions for a whole
     /// session.
-    Leaving { sent: Option<(Token, Term)>, retry_at: Option<Instant>, until: Instant, then: Then },
+    Leaving { sent: Option<Asked>, retry_at: Option<Instant>, until: Instant, then: Then },
     /// The application does not take part for now.
     Suspended,
     /// Left, or failed for good.
@@ -71,7 +71,7 @@ pub(super) struct Lead {
 pub(super) enum Due {
     Now,
     At(Instant),
-    Sent(Token, Term),
+    Sent(Asked),
 }
 
 impl Due {

@@ -9,12 +9,13 @@ use kavka_wire::{ByteString, ErrorCode};
 use super::Member;
 use super::refusal::refused;
 use super::state::{Beat, State};
-use crate::api::{CallError, CallLane, CallTo, Config, Event, GroupProtocol, Token, TopicPartition};
-use crate::coordinator::{Coordinator, Term};
-use crate::group::Outbox;
-use crate::membership::Step;
+use crate::api::{CallError, CallLane, Event, GroupProtocol, Token, TopicPartition};
+use crate::config::Config;
+use crate::cx::Cx;
+use crate::outbox::Asker;
 use crate::planted::planted;
 use crate::requests::GroupRequest;
+use crate::step::Step;
 use crate::{GroupError, GroupErrorKind};
 
 /// A coordinator's wish for more heartbeats than this is not granted.
@@ -38,24 +39,24 @@ impl Member {
         }
     }
 
-    pub(crate) fn send(&mut self, now: Instant, to: &CallTo, term: Term, config: &Config, out: &mut Outbox) {
-        if !self.is_due(now) {
+    pub(crate) fn send(&mut self, cx: &mut Cx<'_>) {
+        if !self.is_due(cx.now) {
             return;
         }
         let joins = matches!(self.state, State::Joining);
         let again = self.present;
-        let request = self.heartbeat(config);
+        let request = self.heartbeat(cx.config);
+        // An answer after the session has ended is worth nothing.
+        let timeout = cx.config.request_timeout.min(cx.config.session_timeout);
+        let reports = request.topic_partitions.is_some();
+        let request = GroupRequest::ConsumerGroupHeartbeat(request);
+        let Some(asked) = cx.ask(Asker::Member, CallLane::Group, request, timeout) else { return };
         self.pattern_told |= self.subscription.regex.is_some();
         (self.ack, self.hold, self.present) = (false, None, true);
         self.pace.beat(self.interval);
-        self.next = Some(now + self.pace.wait(now, self.interval));
-        // An answer after the session has ended is worth nothing.
-        let timeout = config.request_timeout.min(config.session_timeout);
-        let reports = request.topic_partitions.is_some();
-        let request = GroupRequest::ConsumerGroupHeartbeat(request);
-        let token = out.call(to.clone(), CallLane::Group, request, i16::MAX, timeout);
+        self.next = Some(cx.now + self.pace.wait(cx.now, self.interval));
         let tells = self.subscription.clone();
-        self.beat = Some(Beat { token, term, sent: now, joins, again, reports, tells });
+        self.beat = Some(Beat { asked, sent: cx.now, joins, again, reports, tells });
     }
 
     /// What changed since the last answer; everything, if it is not certain what the coordinator knows.
@@ -102,28 +103,25 @@ impl Member {
 
     pub(crate) fn beat(
         &mut self,
-        now: Instant,
+        cx: &mut Cx<'_>,
         token: Token,
         response: ConsumerGroupHeartbeatResponse,
-        coordinator: &mut Coordinator,
-        config: &Config,
-        out: &mut Outbox,
     ) -> Step {
         if self.awaits_leave(token) {
-            return self.left(now, &response, coordinator);
+            return self.left(cx, &response);
         }
-        let Some(beat) = self.beat.take_if(|beat| beat.token == token) else { return Step::Continue };
+        let Some(beat) = self.beat.take_if(|beat| beat.asked.token == token) else { return Step::Continue };
         if !matches!(self.state, State::Joining | State::Member { .. }) {
             return Step::Continue;
         }
         if response.error_code == ErrorCode::NONE {
-            return self.answered(now, beat, response, coordinator, config, out);
+            return self.answered(cx, beat, response);
         }
-        self.failure(now);
+        self.failure(cx.now);
         let error = refused(response.error_code, response.error_message.as_deref());
         match response.error_code {
             ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE => {
-                coordinator.lost(now, beat.term);
+                cx.coordinator_lost(beat.asked);
                 // The lookup waits as long as is needed.
                 self.hold = None;
                 Step::Continue
@@ -137,15 +135,15 @@ impl Member {
             // An administrator can mend the one. The other is a fault of the broker's: Kafka has it for who joins a classic group that
             // has not chosen its protocol yet, which passes. Neither keeps the session alive.
             ErrorCode::TOPIC_AUTHORIZATION_FAILED | ErrorCode::UNKNOWN_SERVER_ERROR => {
-                out.event(Event::Refused(error));
+                cx.out.event(Event::Refused(error));
                 Step::Continue
             }
             // It may be this member's own name, from a join whose answer was lost or a session that the coordinator still counts.
             ErrorCode::UNRELEASED_INSTANCE_ID if beat.joins && beat.again && !self.freed => {
-                self.free(now, config);
+                self.free(cx);
                 Step::Continue
             }
-            ErrorCode::UNSUPPORTED_VERSION => self.unsupported(error, config),
+            ErrorCode::UNSUPPORTED_VERSION => self.unsupported(error, cx.config),
             ErrorCode::GROUP_ID_NOT_FOUND if self.leave.is_some() => Step::Continue,
             // The group ended without this member, or became a classic one. To one that joins it would be for good.
             ErrorCode::GROUP_ID_NOT_FOUND if !beat.joins => Step::Lost { error, keep_member_id: true },
@@ -154,15 +152,7 @@ impl Member {
         }
     }
 
-    fn answered(
-        &mut self,
-        now: Instant,
-        beat: Beat,
-        response: ConsumerGroupHeartbeatResponse,
-        coordinator: &mut Coordinator,
-        config: &Config,
-        out: &mut Outbox,
-    ) -> Step {
+    fn answered(&mut self, cx: &mut Cx<'_>, beat: Beat, response: ConsumerGroupHeartbeatResponse) -> Step {
         if beat.joins && response.member_epoch <= 0 {
             let what = format!(
                 "the coordinator let this member join with the epoch {}, which is none",
@@ -170,20 +160,20 @@ impl Member {
             );
             return Step::Fatal(GroupError::new(GroupErrorKind::Protocol, what));
         }
-        coordinator.works();
+        cx.coordinator.works();
         self.backoff.succeeded();
         // An older epoch, as of a coordinator that took over with an older view, would only fence this member.
         self.name.epoch = self.name.epoch.max(response.member_epoch);
         self.known = Some(beat.tells);
         self.hold = None;
-        self.set_interval(response.heartbeat_interval_ms, config);
+        self.set_interval(response.heartbeat_interval_ms, cx.config);
         let empty = response.assignment.as_ref().is_none_or(|assigned| assigned.topic_partitions.is_empty());
         if beat.joins && empty {
             // Others have to hear of it and give something up first: no later than at their next heartbeat.
             self.pace.hurry(beat.sent + 2 * self.interval);
         }
         self.next = Some(beat.sent + self.pace.wait(beat.sent, self.interval));
-        self.alive(beat.sent, config);
+        self.alive(beat.sent, cx.config);
         if beat.joins {
             if let Some(id) = response.member_id.filter(|id| !id.is_empty()) {
                 self.name.id = ByteString::from(&*id);
@@ -191,7 +181,7 @@ impl Member {
             self.state = State::Member { revoking: None };
             self.freed = false;
             if !std::mem::replace(&mut self.accepted, true) {
-                out.event(Event::Protocol(GroupProtocol::Consumer));
+                cx.out.event(Event::Protocol(GroupProtocol::Consumer));
             }
         } else {
             self.hurried = false;
@@ -201,7 +191,7 @@ impl Member {
         if let Some(assignment) = response.assignment.as_ref().filter(|assigned| !ignored(assigned)) {
             self.aim(beat.sent, assignment);
         }
-        self.reconcile(now, config, out);
+        self.reconcile(cx);
         Step::Continue
     }
 
@@ -226,29 +216,22 @@ impl Member {
     }
 
     /// A call of the member's has no answer.
-    pub(crate) fn failed(
-        &mut self,
-        now: Instant,
-        token: Token,
-        error: CallError,
-        coordinator: &mut Coordinator,
-        config: &Config,
-    ) -> Step {
+    pub(crate) fn failed(&mut self, cx: &mut Cx<'_>, token: Token, error: CallError) -> Step {
         if self.awaits_leave(token) {
-            return self.leave_unanswered(now, error, coordinator);
+            return self.leave_unanswered(cx, error);
         }
-        let Some(beat) = self.beat.take_if(|beat| beat.token == token) else { return Step::Continue };
+        let Some(beat) = self.beat.take_if(|beat| beat.asked.token == token) else { return Step::Continue };
         if matches!(error, CallError::Unreachable(_)) {
-            coordinator.lost(now, beat.term);
+            cx.coordinator_lost(beat.asked);
         }
         if !matches!(self.state, State::Joining | State::Member { .. }) {
             return Step::Continue;
         }
-        self.failure(now);
+        self.failure(cx.now);
         match error {
             CallError::Unreachable(_) => Step::Continue,
             CallError::Impossible(why) => {
-                self.unsupported(GroupError::new(GroupErrorKind::Unsupported, why), config)
+                self.unsupported(GroupError::new(GroupErrorKind::Unsupported, why), cx.config)
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Leaving for good, and for as long as the application does not take part.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kavka_wire::ErrorCode;
 use kavka_wire::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
@@ -8,12 +8,12 @@ use kavka_wire::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeat
 use super::Member;
 use super::refusal::refused;
 use super::state::{Leaving, Reason, State, Then};
-use crate::api::{CallError, CallLane, CallTo, Config, Token};
-use crate::coordinator::{Coordinator, Term};
-use crate::group::Outbox;
-use crate::membership::Step;
+use crate::api::{CallError, CallLane, Token};
+use crate::cx::Cx;
+use crate::outbox::Asker;
 use crate::planted::planted;
 use crate::requests::GroupRequest;
+use crate::step::Step;
 use crate::{GroupError, GroupErrorKind};
 
 /// The epoch of a member that leaves.
@@ -31,15 +31,15 @@ impl Member {
         Step::Continue
     }
 
-    pub(crate) fn suspend(&mut self, now: Instant, reason: Reason, config: &Config, out: &mut Outbox) {
+    pub(crate) fn suspend(&mut self, cx: &mut Cx<'_>, reason: Reason) {
         match &mut self.state {
             State::Joining | State::Member { .. } if self.leave.is_none() => {
                 let error = GroupError::new(GroupErrorKind::Fenced, reason);
                 let beat = self.beat.take();
-                self.forget(&error, out);
+                self.forget(cx, &error);
                 // Its answer is waited for: the leave may not overtake it.
                 self.beat = beat;
-                self.part(now, Then::Suspended, config);
+                self.part(cx, Then::Suspended);
             }
             State::Leaving(Leaving { then: then @ Then::Join, .. }) => *then = Then::Suspended,
             _ => {}
@@ -55,14 +55,7 @@ impl Member {
     }
 
     /// Leaves, once nothing is left to commit.
-    pub(crate) fn leaving(
-        &mut self,
-        commits_done: bool,
-        now: Instant,
-        coordinator: Option<(&CallTo, Term)>,
-        config: &Config,
-        out: &mut Outbox,
-    ) -> Step {
+    pub(crate) fn leaving(&mut self, cx: &mut Cx<'_>, commits_done: bool) -> Step {
         if self.leave.is_some() {
             match &mut self.state {
                 State::Over => return Step::Continue,
@@ -76,74 +69,62 @@ impl Member {
                     if !self.present {
                         return self.parted(Then::Over);
                     }
-                    self.part(now, Then::Over, config);
+                    self.part(cx, Then::Over);
                 }
             }
         }
-        self.send_leave(now, coordinator, config, out)
+        self.send_leave(cx)
     }
 
     /// Gives the name of a static member free, to join with it anew. Only who has it can: another one's is refused.
-    pub(super) fn free(&mut self, now: Instant, config: &Config) {
+    pub(super) fn free(&mut self, cx: &mut Cx<'_>) {
         self.freed = true;
-        self.part(now, Then::Join, config);
+        self.part(cx, Then::Join);
     }
 
-    fn part(&mut self, now: Instant, then: Then, config: &Config) {
+    fn part(&mut self, cx: &mut Cx<'_>, then: Then) {
         if !self.present {
             self.parted(then);
             return;
         }
         // After a session the coordinator knows by itself.
-        let until = now + config.request_timeout.min(config.session_timeout);
+        let until = cx.now + cx.config.request_timeout.min(cx.config.session_timeout);
         self.state = State::Leaving(Leaving { sent: None, retry_at: None, until, then });
     }
 
-    fn send_leave(
-        &mut self,
-        now: Instant,
-        coordinator: Option<(&CallTo, Term)>,
-        config: &Config,
-        out: &mut Outbox,
-    ) -> Step {
+    fn send_leave(&mut self, cx: &mut Cx<'_>) -> Step {
         let State::Leaving(leaving) = &mut self.state else { return Step::Continue };
-        if leaving.until <= now {
+        if leaving.until <= cx.now {
             let then = leaving.then;
             return self.parted(then);
         }
-        let waits = leaving.sent.is_some() || leaving.retry_at.is_some_and(|at| at > now);
+        let waits = leaving.sent.is_some() || leaving.retry_at.is_some_and(|at| at > cx.now);
         let follows = self.beat.is_none() || planted!(LeaveOvertakes);
-        let Some((to, term)) = coordinator.filter(|_| !waits && follows) else {
+        if waits || !follows {
             return Step::Continue;
-        };
+        }
         let request = ConsumerGroupHeartbeatRequest {
-            group_id: (&*config.group_id).into(),
+            group_id: (&*cx.config.group_id).into(),
             member_id: self.name.id.clone(),
-            member_epoch: if config.instance_id.is_some() { STATIC_LEAVES } else { LEAVES },
-            instance_id: config.instance_id.as_deref().map(Into::into),
+            member_epoch: if cx.config.instance_id.is_some() { STATIC_LEAVES } else { LEAVES },
+            instance_id: cx.config.instance_id.as_deref().map(Into::into),
             ..Default::default()
         };
         let request = GroupRequest::ConsumerGroupHeartbeat(request);
-        let token = out.call(to.clone(), CallLane::Group, request, i16::MAX, leaving.until - now);
-        (leaving.sent, leaving.retry_at) = (Some((token, term)), None);
+        if let Some(asked) = cx.ask(Asker::Member, CallLane::Group, request, leaving.until - cx.now) {
+            (leaving.sent, leaving.retry_at) = (Some(asked), None);
+        }
         Step::Continue
     }
 
     pub(super) fn awaits_leave(&self, token: Token) -> bool {
-        matches!(&self.state, State::Leaving(Leaving { sent: Some((awaited, _)), .. }) if *awaited == token)
+        matches!(&self.state, State::Leaving(Leaving { sent: Some(asked), .. }) if asked.token == token)
     }
 
-    pub(super) fn left(
-        &mut self,
-        now: Instant,
-        response: &ConsumerGroupHeartbeatResponse,
-        coordinator: &mut Coordinator,
-    ) -> Step {
+    pub(super) fn left(&mut self, cx: &mut Cx<'_>, response: &ConsumerGroupHeartbeatResponse) -> Step {
         match response.error_code {
-            ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE => {
-                self.leave_again(now, true, coordinator)
-            }
-            code if code.is_retriable() => self.leave_again(now, false, coordinator),
+            ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE => self.leave_again(cx, true),
+            code if code.is_retriable() => self.leave_again(cx, false),
             // Nobody is there to come back as.
             code @ ErrorCode::FENCED_INSTANCE_ID if self.comes_back() => {
                 Step::Fatal(refused(code, response.error_message.as_deref()))
@@ -154,31 +135,26 @@ impl Member {
     }
 
     /// It may have been carried out; asked again the coordinator only says that it does not know the member.
-    pub(super) fn leave_unanswered(
-        &mut self,
-        now: Instant,
-        error: CallError,
-        coordinator: &mut Coordinator,
-    ) -> Step {
+    pub(super) fn leave_unanswered(&mut self, cx: &mut Cx<'_>, error: CallError) -> Step {
         match error {
             CallError::Unreachable(_) => {
                 if let State::Leaving(leaving) = &mut self.state {
-                    leaving.until = leaving.until.min(now + PATIENCE);
+                    leaving.until = leaving.until.min(cx.now + PATIENCE);
                 }
-                self.leave_again(now, true, coordinator)
+                self.leave_again(cx, true)
             }
             CallError::Impossible(_) => self.end_leave(),
         }
     }
 
-    fn leave_again(&mut self, now: Instant, moved: bool, coordinator: &mut Coordinator) -> Step {
-        let again = now + self.backoff.failed();
+    fn leave_again(&mut self, cx: &mut Cx<'_>, moved: bool) -> Step {
+        let again = cx.now + self.backoff.failed();
         if let State::Leaving(leaving) = &mut self.state
-            && let Some((_, term)) = leaving.sent.take()
+            && let Some(asked) = leaving.sent.take()
         {
             leaving.retry_at = Some(again);
             if moved {
-                coordinator.lost(now, term);
+                cx.coordinator_lost(asked);
             }
         }
         Step::Continue

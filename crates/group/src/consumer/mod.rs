@@ -13,14 +13,15 @@ use std::time::{Duration, Instant};
 use kavka_wire::{ErrorCode, Uuid};
 use litemap::LiteMap;
 
-use crate::api::{Config, Epoch, Event, Subscription, TopicPartition};
+use crate::api::{Epoch, Event, Subscription, TopicPartition};
 use crate::backoff::Backoff;
-use crate::commits::{Identity, Ownership};
-use crate::group::Outbox;
-use crate::membership::Step;
+use crate::config::Config;
+use crate::cx::Cx;
+use crate::identity::{Identity, Ownership};
 use crate::pace::Pace;
 use crate::planted::planted;
-use crate::{GroupError, GroupErrorKind, TopicMap};
+use crate::step::Step;
+use crate::{GroupError, GroupErrorKind};
 
 use state::{Beat, Name, Reason, Revocation, State, Target};
 
@@ -54,7 +55,6 @@ pub(crate) struct Member {
     pace: Pace,
     /// When the coordinator may give this member up: counted from the sending of the last heartbeat that it answered.
     deadline: Option<Instant>,
-    topics: Arc<TopicMap>,
     backoff: Backoff,
     asking: Backoff,
     leave: Option<Reason>,
@@ -91,7 +91,6 @@ impl Member {
             interval: config.heartbeat_interval,
             pace: Pace::default(),
             deadline: None,
-            topics: Arc::default(),
             backoff: backoff(4),
             asking: backoff(5),
             leave: None,
@@ -131,8 +130,8 @@ impl Member {
     }
 
     /// What the classic member goes on with if the coordinator has no consumer protocol.
-    pub(crate) fn hand_over(&mut self) -> (Subscription, Arc<TopicMap>, Option<Reason>) {
-        (std::mem::take(&mut self.subscription), self.topics.clone(), self.leave.take())
+    pub(crate) fn hand_over(&mut self) -> (Subscription, Option<Reason>) {
+        (std::mem::take(&mut self.subscription), self.leave.take())
     }
 
     pub(crate) fn subscribe(&mut self, subscription: Subscription) -> Step {
@@ -171,24 +170,24 @@ impl Member {
     }
 
     /// The membership is gone: partitions are lost, nothing is committed, and the member joins anew under the same id.
-    pub(crate) fn lose(&mut self, now: Instant, error: &GroupError, out: &mut Outbox) {
-        self.forget(error, out);
+    pub(crate) fn lose(&mut self, cx: &mut Cx<'_>, error: &GroupError) {
+        self.forget(cx, error);
         if matches!(self.state, State::Joining | State::Member { .. }) {
             // At once, but not again and again: not before a heartbeat was answered in between.
             let again = std::mem::replace(&mut self.hurried, true);
-            self.hold = again.then(|| now + self.backoff.failed());
+            self.hold = again.then(|| cx.now + self.backoff.failed());
             self.state = State::Joining;
         }
     }
 
     /// The member cannot go on.
-    pub(crate) fn give_up(&mut self, error: &GroupError, out: &mut Outbox) {
-        self.forget(error, out);
+    pub(crate) fn give_up(&mut self, cx: &mut Cx<'_>, error: &GroupError) {
+        self.forget(cx, error);
         self.state = State::Over;
     }
 
     /// Nothing of one membership may be taken into the next one.
-    fn forget(&mut self, error: &GroupError, out: &mut Outbox) {
+    fn forget(&mut self, cx: &mut Cx<'_>, error: &GroupError) {
         let mut owned = std::mem::take(&mut self.owned);
         if let State::Member { revoking: Some(Revocation { partitions, released: true, .. }) } = &self.state {
             // The application is done with these; only their commits were still waited for.
@@ -197,7 +196,7 @@ impl Member {
         if !owned.is_empty() && !planted!(FencedLosesNothing) {
             self.epoch.0 += 1;
             let partitions = owned.into_iter().map(|(partition, _)| partition).collect();
-            out.event(Event::Lost { partitions, error: error.clone() });
+            cx.out.event(Event::Lost { partitions, error: error.clone() });
         }
         self.clear();
     }
@@ -221,25 +220,25 @@ impl Member {
     }
 
     /// What time alone has made due: an expired session, a revocation that takes too long, a question to be asked again.
-    pub(crate) fn tick(&mut self, now: Instant, config: &Config, out: &mut Outbox) -> Step {
+    pub(crate) fn tick(&mut self, cx: &mut Cx<'_>) -> Step {
         let State::Member { revoking } = &self.state else { return Step::Continue };
         let late = |what: String| Step::Lost {
             error: GroupError::new(GroupErrorKind::Fenced, what),
             keep_member_id: true,
         };
-        if self.deadline.is_some_and(|deadline| deadline <= now) && !planted!(NoConsumerSessionEnd) {
-            let timeout = config.session_timeout;
+        if self.deadline.is_some_and(|deadline| deadline <= cx.now) && !planted!(NoConsumerSessionEnd) {
+            let timeout = cx.config.session_timeout;
             return late(format!("no heartbeat was answered for {timeout:?}, the session timeout"));
         }
         if let Some(Revocation { deadline, released: false, .. }) = revoking
-            && *deadline <= now
+            && *deadline <= cx.now
             && self.leave.is_none()
         {
-            let timeout = config.rebalance_timeout;
+            let timeout = cx.config.rebalance_timeout;
             return late(format!("partitions were not released within {timeout:?}, the rebalance timeout"));
         }
-        if self.target.ask_at.is_some_and(|at| at <= now) {
-            self.resolve(now, out);
+        if self.target.ask_at.is_some_and(|at| at <= cx.now) {
+            self.resolve(cx);
         }
         Step::Continue
     }

@@ -8,10 +8,10 @@ use kavka_wire::messages::consumer_group_heartbeat::Assignment;
 
 use super::Member;
 use super::state::{IdPartition, Revocation, State, Target};
-use crate::api::{Config, Epoch, Event, TopicPartition};
-use crate::group::Outbox;
-use crate::membership::Step;
+use crate::api::{Epoch, Event, TopicPartition};
+use crate::cx::Cx;
 use crate::planted::planted;
+use crate::step::Step;
 use crate::{SortedSet, TopicMap};
 
 impl Member {
@@ -31,21 +31,14 @@ impl Member {
         self.unsettled = true;
     }
 
-    pub(crate) fn metadata(
-        &mut self,
-        now: Instant,
-        topics: Arc<TopicMap>,
-        config: &Config,
-        out: &mut Outbox,
-    ) -> Step {
-        self.topics = topics;
-        self.reconcile(now, config, out);
+    pub(crate) fn metadata(&mut self, cx: &mut Cx<'_>) -> Step {
+        self.reconcile(cx);
         Step::Continue
     }
 
     /// Does the next part of the way to the target, unless one is under way.
-    pub(super) fn reconcile(&mut self, now: Instant, config: &Config, out: &mut Outbox) {
-        self.resolve(now, out);
+    pub(super) fn reconcile(&mut self, cx: &mut Cx<'_>) {
+        self.resolve(cx);
         let State::Member { revoking: None } = &self.state else { return };
         let Some(since) = self.target.since.filter(|_| self.leave.is_none()) else { return };
         let wanted = |partition: &TopicPartition| {
@@ -54,12 +47,12 @@ impl Member {
         };
         let gone: SortedSet<_> = self.owned.keys().filter(|partition| !wanted(partition)).cloned().collect();
         if gone.is_empty() || planted!(TakesBeforeGivingUp) {
-            return self.take(out);
+            return self.take(cx);
         }
         self.epoch.0 += 1;
-        let deadline = since + config.rebalance_timeout;
+        let deadline = since + cx.config.rebalance_timeout;
         let partitions = gone.iter().cloned().collect();
-        out.event(Event::Revoke { epoch: self.epoch, partitions, deadline });
+        cx.out.event(Event::Revoke { epoch: self.epoch, partitions, deadline });
         let revocation = Revocation { epoch: self.epoch, partitions: gone, deadline, released: false };
         self.state = State::Member { revoking: Some(revocation) };
     }
@@ -72,13 +65,13 @@ impl Member {
     }
 
     /// Takes what is assigned and known by name; the rest follows when it is.
-    fn take(&mut self, out: &mut Outbox) {
+    fn take(&mut self, cx: &mut Cx<'_>) {
         if !self.may_take() {
             return;
         }
         let mut added = Vec::new();
         for (id, partition) in &self.target.partitions {
-            let Some(topic) = self.name_of(*id) else { continue };
+            let Some(topic) = self.name_of(cx.topics.map(), *id) else { continue };
             // Of a topic that was created anew nothing is taken before the old one is given up.
             if self.ids.get(topic).is_some_and(|known| known != id) {
                 continue;
@@ -102,31 +95,31 @@ impl Member {
         }
         let added = added.into_iter().map(|(partition, _)| partition).collect();
         let all = self.owned.keys().cloned().collect();
-        out.event(Event::Assigned { epoch: self.epoch, added, all });
+        cx.out.event(Event::Assigned { epoch: self.epoch, added, all });
     }
 
-    fn name_of(&self, id: Uuid) -> Option<&Arc<str>> {
+    fn name_of<'a>(&'a self, topics: &'a TopicMap, id: Uuid) -> Option<&'a Arc<str>> {
         let own = || self.ids.iter().find(|(_, known)| **known == id).map(|(topic, _)| topic);
-        self.topics.name(id).or_else(own)
+        topics.name(id).or_else(own)
     }
 
     /// Asks for the names of topics that are assigned and not known, again and again, as a new topic takes a while to be known
     /// everywhere.
-    pub(super) fn resolve(&mut self, now: Instant, out: &mut Outbox) {
+    pub(super) fn resolve(&mut self, cx: &mut Cx<'_>) {
         if !matches!(self.state, State::Member { .. }) || self.leave.is_some() {
             return;
         }
         let mut ids: Vec<Uuid> = self.target.partitions.iter().map(|(id, _)| *id).collect();
         ids.dedup();
-        ids.retain(|id| self.name_of(*id).is_none());
+        ids.retain(|id| self.name_of(cx.topics.map(), *id).is_none());
         if ids.is_empty() {
             self.asking.succeeded();
             self.target.ask_at = None;
-        } else if self.target.ask_at.is_none_or(|at| at <= now)
+        } else if self.target.ask_at.is_none_or(|at| at <= cx.now)
             || !ids.iter().all(|id| self.target.unresolved.binary_search(id).is_ok())
         {
-            self.target.ask_at = Some(now + self.asking.failed()).filter(|_| !planted!(AsksOnce));
-            out.event(Event::WantTopicIds { ids: ids.clone() });
+            self.target.ask_at = Some(cx.now + self.asking.failed()).filter(|_| !planted!(AsksOnce));
+            cx.out.event(Event::WantTopicIds { ids: ids.clone() });
         }
         self.target.unresolved = ids;
     }
@@ -144,16 +137,14 @@ impl Member {
     /// given up.
     pub(crate) fn give_away(
         &mut self,
-        now: Instant,
+        cx: &mut Cx<'_>,
         committing: impl Fn(&SortedSet<TopicPartition>) -> bool,
-        config: &Config,
-        out: &mut Outbox,
     ) {
         let State::Member { revoking: Some(revocation) } = &self.state else { return };
         let Revocation { partitions, deadline, released, .. } = revocation;
         let released = *released || planted!(ReportsBeforeRelease);
         let committing = |partitions| committing(partitions) && !planted!(ReportsBeforeCommits);
-        if !released || (*deadline > now && committing(partitions)) {
+        if !released || (*deadline > cx.now && committing(partitions)) {
             return;
         }
         self.owned.retain(|partition, _| !partitions.contains(partition));
@@ -161,6 +152,6 @@ impl Member {
         self.ids.retain(|topic, _| owned.get_by(|partition| partition.topic.cmp(topic)).is_some());
         self.state = State::Member { revoking: None };
         (self.ack, self.unsettled) = (true, true);
-        self.reconcile(now, config, out);
+        self.reconcile(cx);
     }
 }

@@ -5,8 +5,8 @@ use kavka_wire::{ByteString, Uuid};
 
 use crate::SortedSet;
 use crate::Subscription;
-use crate::api::{Epoch, Token, TopicPartition};
-use crate::coordinator::Term;
+use crate::api::{Epoch, TopicPartition};
+use crate::cx::Asked;
 
 /// ```text
 ///        subscribe          answered with an epoch
@@ -45,7 +45,7 @@ pub(super) struct Revocation {
 
 #[derive(Debug)]
 pub(super) struct Leaving {
-    pub(super) sent: Option<(Token, Term)>,
+    pub(super) sent: Option<Asked>,
     pub(super) retry_at: Option<Instant>,
     pub(super) until: Instant,
     pub(super) then: Then,
@@ -63,8 +63,7 @@ pub(super) enum Then {
 /// A heartbeat that was not answered yet.
 #[derive(Debug)]
 pub(super) struct Beat {
-    pub(super) token: Token,
-    pub(super) term: Term,
+    pub(super) asked: Asked,
     pub(super) sent: Instant,
     /// It joins: the member had no epoch when it was sent.
     pub(super) joins: bool,

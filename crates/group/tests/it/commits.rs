@@ -4,6 +4,7 @@ use kavka_group::{CommitId, Epoch, Event, GroupErrorKind, GroupReply, Input, Off
 use kavka_wire::ErrorCode;
 use kavka_wire::messages::OffsetCommitResponse;
 
+use crate::consumer::{member, ok, target};
 use crate::rig::*;
 
 fn confirm(rig: &mut Rig) -> Vec<(kavka_group::TopicPartition, i64)> {
@@ -293,4 +294,41 @@ fn a_newer_commit_does_not_inherit_the_ownership_of_an_older_queued_one() {
     rig.reply(&flying, reply);
     assert_eq!(confirm(&mut rig), [(tp("t", 0), 7)]);
     assert_eq!(rig.commit_done(3).unwrap()[0].1, Ok(()));
+}
+
+#[test]
+fn a_negative_offset_is_refused_and_not_sent() {
+    let mut rig = Rig::stable(&[0], |_| {});
+    rig.commit(1, &[(tp("t", 0), -1)]);
+    rig.none("OffsetCommit");
+    let results = rig.commit_done(1).unwrap();
+    assert_eq!(results[0].1.as_ref().unwrap_err().kind, GroupErrorKind::Configuration);
+}
+
+/// The commit of a revocation could not be done, and now its next attempt and the deadline of the revocation have both passed, as
+/// when the process was stopped for a while.
+fn wakes_after_the_deadline(rig: &mut Rig) {
+    let (epoch, _) = rig.revocation();
+    rig.commit(1, &[(tp("t", 0), 41)]);
+    rig.feed(Input::Released { epoch });
+    rig.pass(ms(4_900));
+    let call = rig.expect("OffsetCommit");
+    let reply = commit_reply(&call, ErrorCode::COORDINATOR_LOAD_IN_PROGRESS);
+    rig.reply(&call, reply);
+    rig.now += ms(5_000);
+    rig.feed(Input::Timeout);
+}
+
+#[test]
+fn what_waits_to_be_committed_when_its_partitions_are_given_away_is_not_sent_after_that() {
+    let short = |config: &mut kavka_group::Config| config.rebalance_timeout = ms(9_000);
+    let mut classic = Rig::stable(&[0], short);
+    classic.heartbeat(ErrorCode::REBALANCE_IN_PROGRESS);
+    let mut modern = member(&[0], short);
+    modern.beat(ok(2, target(&[])));
+    for mut rig in [classic, modern] {
+        wakes_after_the_deadline(&mut rig);
+        rig.none("OffsetCommit");
+        assert_eq!(rig.commit_done(1).unwrap()[0].1.as_ref().unwrap_err().kind, GroupErrorKind::Fenced);
+    }
 }

@@ -4,6 +4,7 @@ use kavka_group::{CommitId, Config, Event, GroupProtocol, Input, OffsetAndMetada
 use kavka_wire::ErrorCode;
 
 use crate::consumer::*;
+use crate::join::claims;
 use crate::rig::*;
 
 fn leave(rig: &mut Rig) {
@@ -227,11 +228,13 @@ fn a_suspended_classic_static_member_falls_silent_and_keeps_its_id() {
     assert_eq!(rig.lost(), Some(parts("t", &[0])));
     rig.pass(ms(1_000_000));
     assert!(rig.calls.is_empty() && rig.events.is_empty());
+    assert_eq!(rig.group.member(), None, "the generation is over");
     rig.feed(Input::Subscribe(topics(&["t", "u"]).into()));
     assert!(rig.calls.is_empty());
     rig.feed(Input::Resume);
     let call = rig.follow();
     assert_eq!(&*join_of(&call).member_id, MEMBER);
+    assert_eq!(claims(&call), (vec![], -1), "what it had is nothing to claim");
     rig.give(&parts("t", &[0]));
     rig.none("JoinGroup");
 }

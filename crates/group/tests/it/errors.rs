@@ -171,7 +171,6 @@ fn join_rebalance_in_progress_joins_again() {
 
 #[test]
 fn join_anything_else_is_fatal() {
-    fatal_join(ErrorCode::UNKNOWN_SERVER_ERROR);
     fatal_join(ErrorCode(9999));
 }
 
@@ -231,7 +230,7 @@ fn sync_not_coordinator_looks_again_and_joins_there() {
 
 #[test]
 fn sync_anything_else_is_fatal() {
-    assert!(sync_answers(ErrorCode::UNKNOWN_SERVER_ERROR).fatal().is_some());
+    assert!(sync_answers(ErrorCode(9999)).fatal().is_some());
 }
 
 #[test]
@@ -360,5 +359,5 @@ fn heartbeat_load_in_progress_beats_again_soon() {
 
 #[test]
 fn heartbeat_anything_else_is_fatal() {
-    assert!(beats(ErrorCode::UNKNOWN_SERVER_ERROR).fatal().is_some());
+    assert!(beats(ErrorCode(9999)).fatal().is_some());
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kavka_group::{Event, Input};
+use kavka_group::assignor::{Assignment, Assignor, GroupSubscription, TopicMap};
+use kavka_group::{Event, Input, SortedSet, TopicPartition};
 use kavka_wire::ErrorCode;
 use kavka_wire::codec::{Limits, Message, Reader};
 use kavka_wire::messages::ConsumerProtocolSubscription;
@@ -14,6 +15,12 @@ fn subscription(metadata: &Bytes) -> (i16, ConsumerProtocolSubscription) {
     let version = i16::from_be_bytes(*metadata.first_chunk().unwrap());
     let mut reader = Reader::new(metadata.slice(2..), &Limits::default());
     (version, ConsumerProtocolSubscription::decode(&mut reader, version).unwrap())
+}
+
+/// The topics of which a JoinGroup claims partitions, and the generation of that claim.
+pub(crate) fn claims(join: &Call) -> (Vec<String>, i32) {
+    let (_, sent) = subscription(&join_of(join).protocols[0].metadata);
+    (sent.owned_partitions.iter().map(|owned| owned.topic.to_string()).collect(), sent.generation_id)
 }
 
 fn coop(partitions: &[i32]) -> Rig {
@@ -188,8 +195,7 @@ fn one_revocation_at_a_time() {
 
 #[test]
 fn a_second_choice_of_another_kind_is_taken_as_the_eager_member_that_this_one_is() {
-    let assignors: Vec<Arc<dyn kavka_group::assignor::Assignor>> =
-        vec![Arc::new(kavka_group::assignor::RoundRobin), Arc::new(Coop)];
+    let assignors: Vec<Arc<dyn Assignor>> = vec![Arc::new(kavka_group::assignor::RoundRobin), Arc::new(Coop)];
     let mut rig = Rig::new(|config| config.assignors = assignors);
     rig.feed(Input::Subscribe(topics(&["t"]).into()));
     rig.find();
@@ -266,4 +272,43 @@ fn an_answer_without_a_generation_or_for_another_kind_of_group_is_fatal() {
         rig.reply(&call, kavka_group::GroupReply::JoinGroup(response));
         assert!(rig.fatal().is_some());
     }
+}
+
+/// Tells in its user data what it is asked to remember.
+#[derive(Debug)]
+struct Remembers;
+
+impl Assignor for Remembers {
+    fn name(&self) -> &str {
+        "range"
+    }
+
+    fn user_data(&self, owned: &SortedSet<TopicPartition>, generation: Option<i32>) -> Option<Bytes> {
+        let owned: Vec<String> = owned.iter().map(ToString::to_string).collect();
+        Some(format!("{owned:?} in {generation:?}").into())
+    }
+
+    fn assign(&self, _: &GroupSubscription, _: &TopicMap) -> Assignment {
+        Assignment::default()
+    }
+}
+
+#[test]
+fn assignors_are_told_the_last_assignment_after_it_was_given_up_and_after_it_was_lost() {
+    let told = |call: &Call| {
+        let (_, sent) = subscription(&join_of(call).protocols[0].metadata);
+        String::from_utf8(sent.user_data.unwrap().to_vec()).unwrap()
+    };
+    let mut rig = Rig::new(|config| config.assignors = vec![Arc::new(Remembers)]);
+    rig.feed(Input::Subscribe(topics(&["t"]).into()));
+    rig.find();
+    assert_eq!(told(&rig.follow()), "[] in None");
+    rig.give(&parts("t", &[0, 2]));
+    rig.heartbeat(ErrorCode::REBALANCE_IN_PROGRESS);
+    let (epoch, _) = rig.revocation();
+    rig.feed(Input::Released { epoch });
+    assert_eq!(told(&rig.follow()), "[\"t-0\", \"t-2\"] in Some(1)");
+    rig.give(&parts("t", &[1]));
+    rig.heartbeat(ErrorCode::UNKNOWN_MEMBER_ID);
+    assert_eq!(told(&rig.follow()), "[\"t-1\"] in Some(2)");
 }

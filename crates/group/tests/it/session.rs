@@ -102,6 +102,27 @@ fn a_classic_member_that_a_consumer_group_waited_for_too_long_has_lost_its_parti
 }
 
 #[test]
+fn a_refused_sync_does_not_set_back_since_when_a_consumer_group_waits() {
+    let mut rig = Rig::stable(&[0, 1], |config| {
+        config.assignors = vec![std::sync::Arc::new(Coop)];
+        config.rebalance_timeout = ms(10_000);
+    });
+    rig.pass(ms(50));
+    rig.heartbeat(ErrorCode::REBALANCE_IN_PROGRESS);
+    let join = rig.expect("JoinGroup");
+    let generation = rig.generation + 1;
+    rig.reply(&join, joined(generation, "", MEMBER));
+    rig.pass(ms(6_000));
+    let sync = rig.expect("SyncGroup");
+    rig.reply(&sync, synced(ErrorCode::REBALANCE_IN_PROGRESS, Default::default()));
+    rig.pass(ms(1_000));
+    let join = rig.expect("JoinGroup");
+    rig.pass(ms(3_000));
+    rig.reply(&join, joined(generation + 2, "", MEMBER));
+    assert_eq!(rig.lost(), Some(parts("t", &[0, 1])), "it waited for ten seconds");
+}
+
+#[test]
 fn a_classic_member_that_a_consumer_group_did_not_hear_of_for_its_session_has_lost_its_partitions() {
     // The group removed it, and took it in anew in the epoch that follows.
     let mut rig = asked_by_a_consumer_group(ms(60_000), ms(45_000), 1);
@@ -234,6 +255,18 @@ fn each_lost_answer_is_asked_for_again() {
             rig.heartbeat(ErrorCode::NONE);
         }
     }
+}
+
+#[test]
+fn after_a_heartbeat_without_an_answer_the_next_one_comes_soon() {
+    let mut rig = Rig::stable(&[0], |_| {});
+    rig.pass(ms(3_000));
+    let call = rig.expect("Heartbeat");
+    rig.unreachable(&call);
+    rig.pass(ms(130));
+    rig.find();
+    rig.pass(ms(130));
+    rig.expect("Heartbeat");
 }
 
 #[test]
@@ -404,4 +437,33 @@ fn a_parked_join_longer_than_the_session_that_fails_does_not_lose_what_a_coopera
     rig.pass(ms(300));
     rig.find();
     rig.expect("JoinGroup");
+}
+
+#[test]
+fn an_answer_of_another_kind_is_none_and_is_asked_for_again() {
+    let mut rig = Rig::new(|_| {});
+    rig.feed(Input::Subscribe(topics(&["t"]).into()));
+    rig.commit(1, &[]);
+    let call = rig.expect("FindCoordinator");
+    rig.reply(&call, beat(ErrorCode::NONE));
+    rig.pass(ms(130));
+    rig.find();
+    let call = rig.expect("JoinGroup");
+    rig.reply(&call, found(1));
+    rig.pass(ms(250));
+    rig.find();
+    rig.pass(ms(250));
+    rig.follow();
+    rig.give(&parts("t", &[0]));
+    rig.commit(2, &[(tp("t", 0), 1)]);
+    rig.fetch(3, &parts("t", &[0]));
+    for name in ["OffsetCommit", "OffsetFetch"] {
+        let call = rig.expect(name);
+        rig.reply(&call, beat(ErrorCode::NONE));
+    }
+    rig.pass(ms(250));
+    rig.find();
+    rig.pass(ms(250));
+    rig.expect("OffsetCommit");
+    rig.expect("OffsetFetch");
 }
