@@ -67,3 +67,69 @@ async fn everything_once_and_in_order_in_spite_of_faults() {
         }
     }
 }
+
+/// Whoever flushes learns of every failure before it, although nobody holds a delivery.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flush_is_not_fine_after_failures() {
+    let (cluster, client) = start(Cluster::builder().topic("t", PARTITIONS)).await;
+    cluster.on(ApiKey::PRODUCE).reply(ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+    let producer = client.producer().linger(Duration::ZERO).start().await.unwrap();
+    for round in 0..100 {
+        for n in 0..50 {
+            let record = Record::to("t").value("x").partition(n % PARTITIONS);
+            drop(producer.send(record).await.unwrap());
+        }
+        assert!(
+            producer.flush().await.is_err(),
+            "round {round}: fifty records failed, and the flush is fine"
+        );
+    }
+    drop(producer.send(Record::to("t").value("x")).await.unwrap());
+    assert!(producer.close().await.is_err());
+}
+
+/// With busy threads beside it a record that has no linger does not lie in its batch until that is full.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn without_a_linger_no_record_waits_for_others() {
+    let (_cluster, client) = start(Cluster::builder().topic("t", 12)).await;
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let busy: Vec<_> = (0..2)
+        .map(|_| {
+            let stop = stop.clone();
+            std::thread::spawn(move || {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            })
+        })
+        .collect();
+    let mut senders = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let producer = client.producer().linger(Duration::ZERO).start().await.unwrap();
+        senders.spawn(async move {
+            let mut slowest = Duration::ZERO;
+            let mut waiting = tokio::task::JoinSet::new();
+            for n in 0..1200 {
+                let begun = std::time::Instant::now();
+                let delivery = producer.send(Record::to("t").value("x").partition(n % 12)).await.unwrap();
+                waiting.spawn(async move {
+                    delivery.await.unwrap();
+                    begun.elapsed()
+                });
+                tokio::time::sleep(Duration::from_micros(1600)).await;
+            }
+            while let Some(took) = waiting.join_next().await {
+                slowest = slowest.max(took.unwrap());
+            }
+            slowest
+        });
+    }
+    let mut slowest = Duration::ZERO;
+    while let Some(one) = senders.join_next().await {
+        slowest = slowest.max(one.unwrap());
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    busy.into_iter().for_each(|thread| thread.join().unwrap());
+    // A batch that is forgotten waits until it is full, which takes minutes here.
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+}

@@ -352,3 +352,43 @@ async fn without_acks_the_producer_outlives_a_broker() {
     let (_, end) = cluster.log_offsets("t", 0).await.unwrap();
     assert!(end >= 5, "{end}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn times_of_centuries_are_no_reason_to_end() {
+    let (cluster, client) = start(Cluster::builder().topic("t", 1)).await;
+    cluster.on(ApiKey::PRODUCE).times(3).reply(ErrorCode::NOT_ENOUGH_REPLICAS);
+    let max = Duration::MAX;
+    let builders = [
+        client.producer().delivery_timeout(max).linger(Duration::ZERO),
+        client.producer().delivery_timeout(max).linger(max - Duration::from_secs(1)),
+        client.producer().request_timeout(max).max_block(max).linger(Duration::ZERO),
+    ];
+    for builder in builders {
+        let producer = builder.start().await.unwrap();
+        let delivery = producer.send(Record::to("t").value("x")).await.unwrap();
+        producer.flush().await.unwrap();
+        delivery.await.unwrap();
+    }
+    // Waits for centuries at the first failure, and is closed meanwhile.
+    let producer = client.producer().retry_backoff(max, max).linger(Duration::ZERO).start().await.unwrap();
+    cluster.on(ApiKey::PRODUCE).times(1).reply(ErrorCode::NOT_ENOUGH_REPLICAS);
+    let delivery = producer.send(Record::to("t").value("x")).await.unwrap();
+    let error = delivery.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Retriable, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pauses_of_nothing_are_pauses_all_the_same() {
+    for (first, most) in
+        [(Duration::from_secs(1), Duration::ZERO), (Duration::from_nanos(1), Duration::from_nanos(1))]
+    {
+        let (cluster, client) = start(Cluster::builder().topic("t", 1)).await;
+        cluster.on(ApiKey::PRODUCE).reply(ErrorCode::NOT_ENOUGH_REPLICAS);
+        let builder = client.producer().retry_backoff(first, most).linger(Duration::ZERO);
+        let producer = builder.delivery_timeout(Duration::from_secs(5)).start().await.unwrap();
+        let delivery = producer.send(Record::to("t").value("x")).await.unwrap();
+        delivery.await.unwrap_err();
+        let requests = cluster.requests(ApiKey::PRODUCE).await;
+        assert!(requests <= 6500, "{requests} requests in five seconds");
+    }
+}

@@ -3,6 +3,9 @@
 //! It stands behind one mutex, which is held for the time it takes to copy a record into its batch. A channel to the
 //! sender task would cost more per record than that copy: an allocation or a slot, a wake-up, and the copy all the same.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -274,7 +277,9 @@ impl Accumulator {
             self.sweep_at = (2 * self.unsettled.len()).max(64);
         }
         self.unsettled.push(completion.clone());
-        let hurried = self.waiting > 0;
+        // With no linger it is due from the start, whatever the sender's clock said when it last looked: a signal stands for something
+        // that can be taken.
+        let hurried = self.waiting > 0 || self.limits.linger.is_zero();
         self.slots[slot].open = Some(Open {
             builder: Builder::with_capacity((self.slots[slot].last).max(size + Builder::OVERHEAD)),
             completion,
@@ -284,7 +289,7 @@ impl Accumulator {
             stamp: 0,
         });
         self.charge(slot, Builder::OVERHEAD);
-        if hurried || self.limits.linger.is_zero() {
+        if hurried {
             return self.signal(slot);
         }
         // The sender sleeps until the first of them is due: only a new first one has to wake it.

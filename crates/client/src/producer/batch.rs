@@ -40,8 +40,10 @@ enum Body {
 }
 
 /// What a change to a partition asks of others.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Effects {
+    /// What became of records. It is published after everything else here has been taken note of: whoever hears of a record may rely on that.
+    settlements: Vec<Settlement>,
     /// Bytes of the buffer that are free again.
     pub(crate) freed: usize,
     /// Records that were not written, or perhaps not.
@@ -52,6 +54,23 @@ pub(crate) struct Effects {
     pub(crate) refresh: bool,
     /// The broker did not take a batch of so many bytes.
     pub(crate) too_large: Option<usize>,
+}
+
+/// What became of some records of a batch.
+struct Settlement {
+    completion: Arc<Completion>,
+    first: u32,
+    count: u32,
+    outcome: Outcome,
+}
+
+impl Effects {
+    /// Tells the records' owners.
+    pub(crate) fn publish(&mut self) {
+        for Settlement { completion, first, count, outcome } in self.settlements.drain(..) {
+            completion.settle(first, count, outcome);
+        }
+    }
 }
 
 impl Batch {
@@ -132,13 +151,14 @@ impl Batch {
         pieces.collect()
     }
 
-    /// Tells the records' owners.
+    /// Notes what became of its records.
     pub(super) fn settle(&self, outcome: Outcome, effects: &mut Effects) {
         if let Outcome::Failed(error) | Outcome::Refused { others: error, .. } = &outcome {
             effects.failed += self.count;
             effects.first_failure.get_or_insert_with(|| error.clone());
         }
-        self.completion.settle(self.first, self.count, outcome);
+        let completion = self.completion.clone();
+        effects.settlements.push(Settlement { completion, first: self.first, count: self.count, outcome });
     }
 
     /// Gives it up before it was ever sent.

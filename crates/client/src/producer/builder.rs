@@ -9,7 +9,7 @@ use kavka_wire::compress::{Codec, Compressor};
 use super::Producer;
 use super::accumulator::Limits;
 use super::dispatch::Policy;
-use super::random::Backoff;
+use super::random::{Backoff, LONGEST};
 use super::sender::Wiring;
 use crate::partitioner::Partitioning;
 use crate::{Error, ErrorKind, Result};
@@ -177,8 +177,8 @@ impl ProducerBuilder {
         let limits = Limits {
             batch_size: self.batch_size,
             buffer_memory: self.buffer_memory,
-            linger: self.linger,
-            delivery_timeout: self.delivery_timeout,
+            linger: self.linger.min(LONGEST),
+            delivery_timeout: self.delivery_timeout.min(LONGEST),
         };
         let policy =
             Policy { max_in_flight: self.max_in_flight, max_request_size: self.max_request_size, idempotent };
@@ -189,11 +189,11 @@ impl ProducerBuilder {
                 Acks::Leader => 1,
                 Acks::All => -1,
             },
-            request_timeout: self.request_timeout,
+            request_timeout: self.request_timeout.min(LONGEST),
             codec: self.compression,
             level: self.compression_level,
-            backoff: Backoff { first: self.retry_backoff, max: self.retry_backoff_max },
-            delivery_timeout: self.delivery_timeout,
+            backoff: Backoff::new(self.retry_backoff, self.retry_backoff_max),
+            delivery_timeout: self.delivery_timeout.min(LONGEST),
         };
         Producer::start(wiring, limits, policy, Arc::new(self.partitioning), self.max_block)
     }

@@ -146,7 +146,7 @@ impl World {
         shared.lock().set_topic(&"t".into(), PARTITIONS, (0..PARTITIONS as i32).collect());
         let tools = Tools {
             encoder: Encoder::new(faults.codec, None),
-            backoff: Backoff { first: Duration::from_millis(100), max: Duration::from_secs(1) },
+            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(1)),
             random: Random::new(seed ^ 1),
             delivery_timeout: faults.delivery_timeout,
         };

@@ -90,6 +90,19 @@ impl Name {
             return false;
         }
         match result {
+            // With such an id batches would not be numbered, and nobody would find out.
+            Ok(identity) if identity.id < 0 || identity.epoch < 0 => {
+                let Identity { id, epoch } = identity;
+                let what = format!("the broker gave the producer the impossible id {id} in epoch {epoch}");
+                let remedy = "use idempotent(false), and tell whoever made the broker";
+                self.state = State::Refused(Error::new(ErrorKind::Bug, what).remedy(remedy));
+                true
+            }
+            // Whoever needs another one would ask again at once, and get the same.
+            Ok(identity) if self.last == Some(identity) => {
+                self.pause(now, backoff, random);
+                false
+            }
             Ok(identity) => {
                 self.state = State::Quiet;
                 self.last = Some(identity);
@@ -97,8 +110,7 @@ impl Name {
                 true
             }
             Err(error) if matches!(error.kind(), ErrorKind::Retriable | ErrorKind::UnknownOutcome) => {
-                self.failures = self.failures.saturating_add(1);
-                self.state = State::Pause(now + backoff.after(self.failures, random));
+                self.pause(now, backoff, random);
                 false
             }
             Err(error) => {
@@ -108,10 +120,65 @@ impl Name {
         }
     }
 
+    fn pause(&mut self, now: Instant, backoff: &Backoff, random: &mut Random) {
+        self.failures = self.failures.saturating_add(1);
+        self.state = State::Pause(now + backoff.after(self.failures, random));
+    }
+
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         match self.state {
             State::Pause(at) => Some(at),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn backoff() -> Backoff {
+        Backoff::new(Duration::from_millis(100), Duration::from_secs(1))
+    }
+
+    #[test]
+    fn the_same_id_again_is_asked_for_less_and_less_often() {
+        let (mut name, mut random) = (Name::new(true), Random::new(1));
+        let mut now = kavka_net::clock::now();
+        let begun = now;
+        let identity = Identity { id: 7, epoch: 0 };
+        name.want();
+        assert!(name.ask(now));
+        assert!(name.answered(now, Ok(identity), &backoff(), &mut random));
+        name.want();
+        let mut asked = 0;
+        while now < begun + Duration::from_secs(6) {
+            if name.ask(now) {
+                asked += 1;
+                assert!(!name.answered(now, Ok(identity), &backoff(), &mut random));
+            }
+            assert!(matches!(name.known(), Known::As(known) if known == identity));
+            now = name.next_timeout().unwrap();
+        }
+        assert!((5..15).contains(&asked), "{asked}");
+        assert!(name.ask(now));
+        assert!(name.answered(now, Ok(Identity { id: 8, epoch: 0 }), &backoff(), &mut random));
+        assert_eq!(name.next_timeout(), None);
+    }
+
+    #[test]
+    fn an_id_that_numbers_nothing_is_refused() {
+        for identity in [Identity { id: -1, epoch: -1 }, Identity { id: 5, epoch: -1 }] {
+            let (mut name, mut random) = (Name::new(true), Random::new(1));
+            let now = kavka_net::clock::now();
+            name.want();
+            assert!(name.ask(now));
+            assert!(name.answered(now, Ok(identity), &backoff(), &mut random));
+            assert!(
+                matches!(name.known(), Known::Never(error) if error.to_string().contains("impossible id"))
+            );
         }
     }
 }

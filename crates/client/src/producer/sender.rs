@@ -12,7 +12,7 @@ use kavka_wire::compress::Codec;
 use kavka_wire::messages::{InitProducerIdRequest, ProduceRequest};
 use litemap::LiteMap;
 
-use super::dispatch::{Dispatch, Input, Outgoing, Output, Policy};
+use super::dispatch::{Dispatch, Input, Outgoing, Output, Policy, Source};
 use super::encode::Encoder;
 use super::random::{Backoff, Random};
 use super::request::{Asked, Partition, produce_request};
@@ -294,7 +294,7 @@ impl Drop for Sender {
         for (slot, batch) in left {
             let mut effects = super::batch::Effects::default();
             batch.fail(error.clone(), &mut effects);
-            self.shared.lock().settled(slot, &mut effects);
+            self.shared.settled(slot, &mut effects);
         }
         self.shared.room.notify_one();
         let tracked = std::mem::take(&mut *self.shared.tracked());

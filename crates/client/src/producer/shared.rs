@@ -59,7 +59,9 @@ impl Source for Shared {
     }
 
     fn settled(&self, slot: usize, effects: &mut Effects) {
-        if self.lock().settled(slot, effects) {
+        let room = self.lock().settled(slot, effects);
+        effects.publish();
+        if room {
             self.room.notify_one();
         }
     }
