@@ -61,10 +61,40 @@ pub(super) struct Books {
     pub(super) committed: i64,
     /// Records that were handled again.
     pub(super) again: i64,
-    /// Who handled last.
-    last: usize,
+    /// Who handled what is below: the ends of runs, and who was the last to handle them.
+    handlers: BTreeMap<i64, usize>,
     /// Handled beyond a gap that has not been heard of yet: first and next.
     early: BTreeMap<i64, i64>,
+}
+
+impl Books {
+    /// Who was the last to handle some of this.
+    fn handlers_of(&self, first: i64, next: i64) -> BTreeSet<usize> {
+        let runs = self.handlers.range(first + 1..);
+        let mut handlers = BTreeSet::new();
+        let mut begin = first;
+        for (end, number) in runs {
+            if begin >= next {
+                break;
+            }
+            handlers.insert(*number);
+            begin = *end;
+        }
+        handlers
+    }
+
+    fn handled_by(&mut self, number: usize, first: i64, next: i64) {
+        // What of an older run lies before this one keeps its handler.
+        let around = self.handlers.range(first..).next().map(|(_, handler)| *handler);
+        if let Some(handler) = around {
+            self.handlers.insert(first, handler);
+        }
+        let inside: Vec<i64> = self.handlers.range(first + 1..=next).map(|(end, _)| *end).collect();
+        for end in inside {
+            self.handlers.remove(&end);
+        }
+        self.handlers.insert(next, number);
+    }
 }
 
 impl Ledger {
@@ -192,12 +222,13 @@ impl Ledger {
                 }
             }
         }
-        if self.order == Order::Complete && first < books.next {
-            let last = books.last;
-            let text = format!("{}, after {last} had handled it", again());
-            self.doubts.push(Doubt { text, overlap: false, ousted: number, excused: Some(last) });
+        for before in books.handlers_of(first, end) {
+            if self.order == Order::Complete {
+                let text = format!("{}, after {before} had handled it", again());
+                self.doubts.push(Doubt { text, overlap: false, ousted: number, excused: Some(before) });
+            }
         }
-        books.last = number;
+        books.handled_by(number, first, next);
         books.again += (books.next.min(next) - first).max(0);
         if late && first > books.next {
             books.early.insert(first, next);
@@ -207,5 +238,44 @@ impl Ledger {
         while let Some(run) = books.early.first_entry().filter(|run| *run.key() <= books.next) {
             books.next = books.next.max(run.remove());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handled(ledger: &mut Ledger, number: usize, first: i64, next: i64) {
+        ledger.note(number, &Did::Handled { partition: TopicPartition::new("t", 0), first, next });
+    }
+
+    fn complete() -> Ledger {
+        let mut ledger = Ledger::new(Order::Complete);
+        for number in [3, 4] {
+            ledger.note(number, &Did::Joined);
+            ledger.note(number, &Did::Assigned(vec![TopicPartition::new("t", 0)]));
+        }
+        ledger.doubts.clear();
+        ledger
+    }
+
+    #[test]
+    fn what_comes_again_in_two_pieces_is_excused_by_who_could_not_commit_it() {
+        let mut ledger = complete();
+        handled(&mut ledger, 3, 0, 40);
+        ledger.note(3, &Did::NotCommitted("a rebalance".into()));
+        handled(&mut ledger, 4, 10, 20);
+        handled(&mut ledger, 4, 20, 40);
+        assert_eq!(ledger.close().violations, Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_comes_again_to_who_handled_it_is_wrong_whoever_else_had_handled_what_is_before() {
+        let mut ledger = complete();
+        handled(&mut ledger, 3, 0, 20);
+        ledger.note(3, &Did::NotCommitted("a rebalance".into()));
+        handled(&mut ledger, 4, 20, 40);
+        handled(&mut ledger, 4, 10, 30);
+        assert_eq!(ledger.close().violations, ["t-0: 10..30 came again to 4, after 4 had handled it"]);
     }
 }
