@@ -4,6 +4,7 @@
 
 mod app;
 mod assign;
+#[cfg(mistakes)]
 mod bugs;
 mod check;
 mod classic;
