@@ -247,6 +247,7 @@ impl Core {
     }
 
     fn drain_fetcher(&mut self) {
+        self.fetcher.set_hungry(!self.pulse.has_records());
         while let Some(output) = self.fetcher.poll() {
             match output {
                 FetchOutput::Call(call) => self.outputs.push_back(Output::Fetch(call)),

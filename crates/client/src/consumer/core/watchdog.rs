@@ -25,6 +25,11 @@ impl Pulse {
         self.suspended.load(SeqCst) && self.suspended.swap(false, SeqCst)
     }
 
+    /// Whether the application was sent records that it has not begun to take.
+    pub(crate) fn has_records(&self) -> bool {
+        self.items.load(SeqCst) > 0
+    }
+
     /// What there is to take: about the membership, and records.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> (usize, usize) {

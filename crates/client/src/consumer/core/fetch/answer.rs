@@ -82,16 +82,17 @@ impl Fetcher {
             return broker.session.lost();
         }
         broker.session.answered(sent.ids, response.session_id);
-        let progress = self.on_partitions(id, response);
+        let records = |data: &PartitionData| data.records.as_ref().map_or(0, Bytes::len);
+        let record_bytes = response.responses.iter().flat_map(|topic| &topic.partitions).map(records).sum();
+        broker.window.answered(sent.reserved, record_bytes);
+        let progress = self.on_partitions(id, response, record_bytes);
         if !sent.ids.incremental {
             self.on_omissions(id);
         }
         self.pace(id, &sent, progress);
     }
 
-    fn on_partitions(&mut self, id: i32, response: FetchResponse) -> bool {
-        let records = |data: &PartitionData| data.records.as_ref().map_or(0, Bytes::len);
-        let record_bytes = response.responses.iter().flat_map(|topic| &topic.partitions).map(records).sum();
+    fn on_partitions(&mut self, id: i32, response: FetchResponse, record_bytes: usize) -> bool {
         let whole = Whole { broker: id, record_bytes, endpoints: &response.node_endpoints };
         let mut progress = false;
         for topic in response.responses {
@@ -205,6 +206,9 @@ impl Fetcher {
     }
 
     fn on_records(&mut self, whole: &Whole<'_>, asked: Asked, data: &PartitionData, records: &Bytes) -> bool {
+        if records.len() > asked.max_bytes.max(0) as usize {
+            self.largest_batch = self.largest_batch.max(records.len()).min(1 << 30);
+        }
         let Scan { len, next_offset, leader_epoch, stop } = scan(records, asked.offset);
         let aborted = match self.config.isolation {
             IsolationLevel::ReadUncommitted => Vec::new(),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::api::{Slot, Token};
 use super::session::{Ids, Session};
 use super::topics::Key;
+use super::window::Window;
 
 /// The wait asked for when a partition had to be left out for want of room, so that it can soon be asked for again.
 /// Doubles while nothing comes.
@@ -30,6 +31,7 @@ pub(super) struct Broker {
     /// Where the next full request begins, so that each partition is first in its turn.
     pub(super) first: usize,
     pub(super) in_flight: Option<InFlight>,
+    pub(super) window: Window,
     /// Failures in a row.
     pub(super) failures: u32,
     /// Nothing is sent before.
@@ -50,6 +52,7 @@ impl Broker {
             members: Vec::new(),
             first: 0,
             in_flight: None,
+            window: Window::new(),
             failures: 0,
             not_before: None,
             hasty: 0,

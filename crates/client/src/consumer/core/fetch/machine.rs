@@ -67,6 +67,10 @@ pub(crate) struct Fetcher {
     pub(super) next_metadata_ask: Instant,
     pub(super) outputs: VecDeque<Output>,
     dirty: bool,
+    /// The largest answer that was more than had been asked for of its partition: one batch.
+    pub(super) largest_batch: usize,
+    /// The application has nothing to take: what little a fetch brings is welcome.
+    pub(super) hungry: bool,
     wake: Option<Instant>,
     closed: bool,
     last_token: Token,
@@ -103,6 +107,8 @@ impl Fetcher {
             next_metadata_ask: now,
             outputs: VecDeque::new(),
             dirty: false,
+            largest_batch: 0,
+            hungry: true,
             wake: None,
             closed: false,
             last_token: 0,
@@ -131,6 +137,12 @@ impl Fetcher {
             Input::Timeout => {}
             Input::Close => self.on_close(),
         }
+    }
+
+    /// Whether the application has taken everything that it was brought. As long as it has not, fetches may wait until they are worth
+    /// their request.
+    pub(crate) fn set_hungry(&mut self, hungry: bool) {
+        self.hungry = hungry;
     }
 
     /// The next thing to do; drained until `None` after `handle`.

@@ -43,6 +43,7 @@ mod tests;
 mod topics;
 mod trouble;
 mod validate;
+mod window;
 
 pub(crate) use api::{
     Assign, CallFailure, FetchCall, FetchConfig, FetchReply, FetchRequests, Fetched, Input, LeaderHint,

@@ -22,8 +22,8 @@ const MIN_PARTITION_BYTES: usize = 64 << 10;
 /// The partitions that a fetch is about.
 struct Chosen {
     partitions: Vec<(Key, Asked)>,
-    /// Whether one was left out only because too much of it is retained.
-    left_out: bool,
+    /// How many were left out only because too much of them is retained.
+    left_out: usize,
     all_ids_known: bool,
 }
 
@@ -39,13 +39,21 @@ impl Fetcher {
             return self.wake_at(at);
         }
         let each = self.partition_max_bytes();
+        if !self.hungry && self.is_short_of_room(id, each) && self.may_wait(id) {
+            return;
+        }
         let mut chosen = self.choose(id, each);
         if chosen.partitions.is_empty() {
             return;
         }
-        let Some(grant) = self.grant(chosen.partitions.len().saturating_mul(each), each) else { return };
+        let want = chosen.partitions.len().saturating_mul(each);
+        if !self.hungry && want < self.worth(id, each) && self.may_wait(id) {
+            return;
+        }
+        let Some(grant) = self.grant(id, want, each) else { return };
         let Some(broker) = self.brokers.get_mut(&id) else { return };
-        let max_wait = if chosen.left_out {
+        broker.window.sent();
+        let max_wait = if chosen.left_out > 0 {
             broker.short_wait.min(self.config.max_wait)
         } else {
             broker.shorten_wait();
@@ -105,7 +113,7 @@ impl Fetcher {
     fn choose(&mut self, id: i32, each: usize) -> Chosen {
         let limit = self.config.partition_buffer_bytes.min(each.saturating_mul(2));
         let now = self.now;
-        let mut chosen = Chosen { partitions: Vec::new(), left_out: false, all_ids_known: true };
+        let mut chosen = Chosen { partitions: Vec::new(), left_out: 0, all_ids_known: true };
         let mut wake = None;
         let members = self.brokers.get(&id).map_or(&[][..], |broker| &broker.members[..]);
         for &(key, slot) in members {
@@ -119,7 +127,7 @@ impl Fetcher {
                 continue;
             }
             if !cursor.gauges.buffered.fits_or_wait(limit.saturating_sub(each)) {
-                chosen.left_out = true;
+                chosen.left_out += 1;
                 continue;
             }
             chosen.all_ids_known &= self.topics.has_id(key.0);
@@ -138,24 +146,63 @@ impl Fetcher {
         if let Some(at) = wake {
             self.wake_at(at);
         }
+        if let Some(broker) = self.brokers.get_mut(&id) {
+            broker.window.looked(chosen.partitions.len() + chosen.left_out);
+        }
         chosen
+    }
+
+    /// What a fetch from this broker could bring if there were room for everything.
+    fn ask(&self, id: i32, want: usize, each: usize) -> usize {
+        let serving = self.brokers.values().filter(|broker| !broker.members.is_empty()).count();
+        let share = (self.config.buffer_bytes / serving.max(1)).max(1);
+        let window = self.brokers.get(&id).map_or(usize::MAX, |broker| broker.window.most().max(each));
+        want.min(self.config.max_bytes as usize).min(share).min(window).max(1)
+    }
+
+    /// What a fetch should bring: half of what it could. Otherwise, with many partitions and a full buffer, each one that is drained would
+    /// lead to a request of its own, and each request costs the broker a look at all of them.
+    fn worth(&self, id: i32, each: usize) -> usize {
+        let wanted = self.brokers.get(&id).map_or(0, |broker| broker.window.wanted());
+        if wanted == 0 {
+            // It was not looked at yet.
+            return 0;
+        }
+        self.ask(id, wanted.saturating_mul(each), each) / 2
+    }
+
+    fn is_short_of_room(&self, id: i32, each: usize) -> bool {
+        let limit =
+            self.config.buffer_bytes.saturating_sub(self.reserved).saturating_sub(self.worth(id, each));
+        !self.retained.fits_or_wait(limit)
+    }
+
+    /// Whether a fetch that is worth little may wait for more; then it will be thought of again.
+    fn may_wait(&mut self, id: i32) -> bool {
+        let now = self.now;
+        let until = self.brokers.get_mut(&id).and_then(|broker| broker.window.wait(now));
+        if let Some(until) = until {
+            self.wake_at(until);
+        }
+        until.is_some()
     }
 
     /// How much of one partition an answer may hold: so little that all partitions together, each with one answer
     /// waiting and one coming, fit the budget. Rounded, because each change is told to every broker.
+    ///
+    /// Not below the largest batch that did not fit: a broker sends such a one only for the first partition of an answer that has anything,
+    /// so that with many partitions each of them would need an answer of its own.
     fn partition_max_bytes(&self) -> usize {
         let fair = self.config.buffer_bytes / 2 / self.assigned.max(1);
         let fair = fair.max(MIN_PARTITION_BYTES);
-        let rounded = 1usize << fair.ilog2();
+        let rounded = (1usize << fair.ilog2()).max(self.largest_batch.next_power_of_two());
         (self.config.max_partition_bytes as usize).min(rounded).min(self.config.partition_buffer_bytes).max(1)
     }
 
     /// The part of the budget that one fetch may use. `None` when there is not enough left: then either a fetch in
     /// flight or a [`Charge`](super::Charge) that is given back leads here again.
-    fn grant(&mut self, want: usize, each: usize) -> Option<usize> {
-        let serving = self.brokers.values().filter(|broker| !broker.members.is_empty()).count();
-        let share = (self.config.buffer_bytes / serving.max(1)).max(1);
-        let ask = want.min(self.config.max_bytes as usize).min(share).max(1);
+    fn grant(&mut self, id: i32, want: usize, each: usize) -> Option<usize> {
+        let ask = self.ask(id, want, each);
         let need = ask.min(each);
         let total = self.config.buffer_bytes;
         if self.reserved > 0 && self.reserved.saturating_add(need) > total {

@@ -182,3 +182,109 @@ fn no_broker_takes_the_share_of_another() {
         assert!(told(request).len() == 32);
     }
 }
+
+/// How much of all partitions, and of each one that it tells of, a fetch may bring.
+fn limits(request: &kavka_wire::messages::FetchRequest) -> (usize, Vec<usize>) {
+    let each =
+        request.topics.iter().flat_map(|topic| &topic.partitions).map(|p| p.partition_max_bytes as usize);
+    (request.max_bytes as usize, each.collect())
+}
+
+/// A machine that has a session with its broker.
+fn in_session(partitions: usize) -> (Rig, Token) {
+    let mut rig = Rig::fetching(FetchConfig::default(), &vec![(1, 5); partitions]);
+    let (token, _, request) = rig.take_fetch();
+    assert_eq!(limits(&request).0, 2 << 20);
+    rig.pass(ms(500));
+    rig.reply_fetch(token, 7, (0..partitions as i32).map(empty).collect());
+    let (token, ..) = rig.take_fetch();
+    (rig, token)
+}
+
+/// About 64 KB of records.
+fn piece(base: i64) -> bytes::Bytes {
+    let records: Vec<(i64, u64)> = (base..base + 4_000).map(|offset| (offset, 0)).collect();
+    batch(base, base + 3_999, 5, &records)
+}
+
+#[test]
+fn the_first_answer_is_asked_to_be_small_and_those_that_fill_up_may_grow() {
+    let (mut rig, mut token) = in_session(16);
+    let mut seen = Vec::new();
+    for (round, brought) in [2, 0, 4].into_iter().enumerate() {
+        rig.pass(ms(500));
+        let base = 65_000 * round as i64;
+        rig.reply_fetch(
+            token,
+            7,
+            (0..brought).map(|number| with_records(number * 2 + round as i32 % 2, big(base))).collect(),
+        );
+        rig.data.clear();
+        let (next, _, request) = rig.take_fetch();
+        seen.push(limits(&request).0 >> 20);
+        token = next;
+    }
+    assert_eq!(seen, [4, 4, 8]);
+}
+
+#[test]
+fn a_batch_that_is_larger_than_was_asked_for_raises_what_is_asked_of_all() {
+    let mut rig = Rig::fetching(FetchConfig::default(), &[(1, 5); 300]);
+    let (token, _, request) = rig.take_fetch();
+    assert_eq!(limits(&request).1, [64 << 10; 300]);
+    // 100,000 bytes.
+    let records: Vec<(i64, u64)> = (0..6_246).map(|offset| (offset, 0)).collect();
+    let first = with_records(0, batch(0, 6_245, 5, &records));
+    rig.reply_fetch(token, 7, std::iter::once(first).chain((1..300).map(empty)).collect());
+    let (_, _, request) = rig.take_fetch();
+    assert_eq!(limits(&request).1, [128 << 10; 300]);
+}
+
+/// Many partitions of which all that fits was fetched, and an application that is at the first records.
+fn full() -> (Rig, Token) {
+    const PARTITIONS: usize = 400;
+    let (mut rig, mut token) = in_session(PARTITIONS);
+    rig.fetcher.set_hungry(false);
+    for turn in 0.. {
+        let first = turn % 16 * 25;
+        let base = (turn / 16) as i64 * 4_000;
+        rig.reply_fetch(token, 7, (first..first + 25).map(|at| with_records(at, piece(base))).collect());
+        if rig.calls.is_empty() {
+            break;
+        }
+        token = rig.take_fetch().0;
+    }
+    (rig, token)
+}
+
+#[test]
+fn with_a_full_buffer_a_fetch_waits_for_room_that_is_worth_a_request_but_not_for_long() {
+    let (mut rig, _) = full();
+    assert!(rig.retained.used() > 16 << 20, "{}", rig.retained.used());
+    // One that is drained makes little room.
+    drop(rig.data.remove(0));
+    rig.handle(Input::Room);
+    assert!(rig.calls.is_empty());
+    rig.pass(ms(5));
+    let (token, _, request) = rig.take_fetch();
+    assert!(limits(&request).0 < 4 << 20, "{}", limits(&request).0);
+    rig.reply_fetch(token, 7, vec![]);
+    assert!(rig.calls.is_empty());
+    // Half of what there could be is worth it, and is waited for.
+    let mut woken = 0;
+    while rig.retained.used() > 12 << 20 {
+        woken += usize::from(rig.data.remove(0).charge.give_back());
+    }
+    assert!(woken > 0);
+    rig.handle(Input::Room);
+    let (_, _, request) = rig.take_fetch();
+    assert!(limits(&request).0 >= 4 << 20, "{}", limits(&request).0);
+}
+
+#[test]
+fn an_application_that_has_nothing_to_take_does_not_wait_for_more_than_it_can_get() {
+    let (mut rig, _) = full();
+    rig.fetcher.set_hungry(true);
+    rig.handle(Input::Timeout);
+    rig.take_fetch();
+}

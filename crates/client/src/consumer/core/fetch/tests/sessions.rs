@@ -10,7 +10,7 @@ fn a_session_carries_only_what_changed() {
     let (token, broker, request) = rig.take_fetch();
     assert_eq!((broker, request.session_id, request.session_epoch), (1, 0, 0));
     assert_eq!(told(&request), [(0, 0), (1, 0), (2, 0)]);
-    assert_eq!((request.max_wait_ms, request.min_bytes, request.max_bytes), (500, 1, 3 << 20));
+    assert_eq!((request.max_wait_ms, request.min_bytes, request.max_bytes), (500, 1, 2 << 20));
     rig.reply_fetch(token, 77, vec![with_records(0, plain_batch(0, 10, 5)), empty(1), empty(2)]);
     assert_eq!(rig.data.len(), 1);
     assert_eq!((rig.data[0].fetch_offset, rig.data[0].next_offset), (0, 10));
