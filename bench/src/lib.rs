@@ -26,6 +26,9 @@ pub struct Report {
     /// Heap allocations per record inside the window, where they are counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allocations_per_record: Option<f64>,
+    /// From the beginning to the first record, where it is told, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_record_ms: Option<f64>,
     /// Latency percentiles in milliseconds, for the latency programs: p50, p99, max.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<[f64; 3]>,
@@ -43,6 +46,11 @@ impl Window {
         Window { wall: Instant::now(), cpu: usage().0 }
     }
 
+    /// How long it has been open, in milliseconds.
+    pub fn milliseconds(&self) -> f64 {
+        self.wall.elapsed().as_secs_f64() * 1e3
+    }
+
     /// Ends the window.
     pub fn close(self, name: &str, records: u64) -> Report {
         let (cpu, rss_mib) = usage();
@@ -53,6 +61,7 @@ impl Window {
             cpu_ns_per_record: (cpu - self.cpu) * 1e9 / records.max(1) as f64,
             rss_mib,
             allocations_per_record: None,
+            first_record_ms: None,
             latency_ms: None,
         }
     }

@@ -35,9 +35,9 @@ fn main() {
     let base = reports.iter().find(|r| r[0].name == by).or(reports.first()).expect("a program");
     let base = median(base, |r| r.cpu_ns_per_record);
     println!(
-        "| client | M records/s | CPU ns/record (min-max) | CPU ratio | RSS MiB | allocations/record | p50, p99, max ms |"
+        "| client | M records/s | CPU ns/record (min-max) | CPU ratio | RSS MiB | allocations/record | first record ms | p50, p99, max ms |"
     );
-    println!("|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|");
     for runs in &reports {
         let cpu = median(runs, |r| r.cpu_ns_per_record);
         let (low, high) = runs.iter().fold((f64::MAX, 0f64), |(low, high), r| {
@@ -49,6 +49,10 @@ fn main() {
             Some(_) => format!("{:.4}", median(runs, |r| r.allocations_per_record.unwrap_or_default())),
             None => String::new(),
         };
+        let first = match runs[0].first_record_ms {
+            Some(_) => format!("{:.0}", median(runs, |r| r.first_record_ms.unwrap_or_default())),
+            None => String::new(),
+        };
         let latency = match runs[0].latency_ms {
             Some(_) => [0, 1, 2]
                 .map(|i| format!("{:.2}", median(runs, |r| r.latency_ms.map_or(0.0, |l| l[i]))))
@@ -56,7 +60,7 @@ fn main() {
             None => String::new(),
         };
         println!(
-            "| {} | {speed:.2} | {cpu:.0} ({low:.0}-{high:.0}) | {:.2} | {rss:.0} | {allocations} | {latency} |",
+            "| {} | {speed:.2} | {cpu:.0} ({low:.0}-{high:.0}) | {:.2} | {rss:.0} | {allocations} | {first} | {latency} |",
             runs[0].name,
             cpu / base
         );

@@ -21,9 +21,10 @@ async fn main() -> kavka::Result<()> {
         .auto_offset_reset(OffsetReset::Earliest)
         .start()
         .await?;
-    let mut records = 0;
+    let (mut records, mut first) = (0, None);
     while records < count {
         let Some(batch) = consumer.next().await? else { break };
+        first.get_or_insert_with(|| window.milliseconds());
         for record in &batch {
             std::hint::black_box(record.value());
         }
@@ -32,6 +33,7 @@ async fn main() -> kavka::Result<()> {
     let allocated = (allocations() - before) as f64 / records as f64;
     let mut report = window.close("kavka", records);
     report.allocations_per_record = Some(allocated);
+    report.first_record_ms = first;
     report.print();
     consumer.close().await
 }
