@@ -15,17 +15,19 @@ const SIZE: usize = 4;
 const SPARES: usize = 3;
 /// A buffer more than so many times too large is not used.
 const WASTE: usize = 4;
+/// From this size on, buffers are made larger than their first frame, so that they serve others: what is not written to costs nothing.
+const ROUNDED: usize = 1 << 20;
 
 /// Cuts the stream into frames. A frame that does not fit a shared buffer gets one of its own, which the socket is then read
-/// straight into: one that the frame's user is done with, or a new one of exactly its size. Fresh megabytes cost the kernel as
+/// straight into: one that the frame's user is done with, or a new one. Fresh megabytes cost the kernel as
 /// much as reading them does, so buffers are used again for as long as large frames keep coming.
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
     shared: BytesMut,
     /// The large frame being read, and the size that it will have.
     large: Option<(BytesMut, usize)>,
-    /// The last large frames. Those that nobody else holds any more are free.
-    spares: VecDeque<Bytes>,
+    /// The last large frames, and what their buffers hold. Those that nobody else holds any more are free.
+    spares: VecDeque<(Bytes, usize)>,
     max: usize,
 }
 
@@ -62,10 +64,11 @@ impl Frames {
             if buffer.len() < *size {
                 return Ok(None);
             }
+            let capacity = buffer.capacity();
             let frame = std::mem::take(buffer).freeze();
             self.large = None;
             self.spares.truncate(SPARES - 1);
-            self.spares.push_front(frame.clone());
+            self.spares.push_front((frame.clone(), capacity));
             return Ok(Some(frame));
         }
         let Some(announced) = self.shared.first_chunk::<SIZE>().map(|size| i32::from_be_bytes(*size)) else {
@@ -81,7 +84,9 @@ impl Frames {
         }
         if SIZE + size > SHARED {
             self.shared.advance(SIZE);
-            let mut buffer = self.spare(size).unwrap_or_else(|| BytesMut::with_capacity(size));
+            let fresh =
+                || BytesMut::with_capacity(if size < ROUNDED { size } else { size.next_power_of_two() });
+            let mut buffer = self.spare(size).unwrap_or_else(fresh);
             buffer.extend_from_slice(&self.shared);
             self.shared.clear();
             self.large = Some((buffer, size));
@@ -94,9 +99,11 @@ impl Frames {
 
     /// An empty buffer for a frame of `size` bytes, if one is free.
     fn spare(&mut self, size: usize) -> Option<BytesMut> {
-        let fits = |frame: &Bytes| frame.is_unique() && (size..=size * WASTE).contains(&frame.len());
+        let fits = |(frame, capacity): &(Bytes, usize)| {
+            frame.is_unique() && (size..=size.saturating_mul(WASTE)).contains(capacity)
+        };
         let at = self.spares.iter().position(fits)?;
-        let mut buffer = self.spares.remove(at)?.try_into_mut().ok()?;
+        let mut buffer = self.spares.remove(at)?.0.try_into_mut().ok()?;
         buffer.clear();
         Some(buffer)
     }
@@ -182,6 +189,15 @@ mod tests {
         let (small, _) = stream(&[10]);
         feed(&mut frames, &small, usize::MAX);
         assert!(frames.spares.is_empty());
+    }
+
+    #[test]
+    fn a_very_large_buffer_serves_a_frame_that_is_somewhat_larger() {
+        let (bytes, _) = stream(&[3 << 20, (3 << 20) + 100_000]);
+        let mut frames = Frames::new(8 << 20);
+        let (one, other) = bytes.split_at((3 << 20) + SIZE);
+        let at = feed(&mut frames, one, usize::MAX).pop().unwrap().as_ptr();
+        assert_eq!(feed(&mut frames, other, usize::MAX).pop().unwrap().as_ptr(), at);
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl Cursor {
     }
 
     /// Reads the next record as [`next`](Self::next) does, for who wants to know no more than that it can be read: its offset.
-    #[inline]
+    #[inline(always)]
     pub fn pass(&mut self, body: &[u8]) -> Option<Result<i64, RecordError>> {
         if self.remaining > 0
             && let Some(record) = self.plain(body)
