@@ -134,6 +134,10 @@ impl Error {
         self.with(|inner| inner.source = Some(Arc::new(source)))
     }
 
+    pub(crate) fn caused_by_shared(self, source: Arc<dyn std::error::Error + Send + Sync>) -> Self {
+        self.with(|inner| inner.source = Some(source))
+    }
+
     /// What a caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

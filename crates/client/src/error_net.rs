@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kavka_group::{GroupError, GroupErrorKind};
+use kavka_group::{Cause, GroupError, GroupErrorKind};
 use kavka_net::{Asks, ErrorKind as NetKind};
 
 use crate::{Error, ErrorKind};
@@ -49,11 +49,35 @@ impl From<GroupError> for Error {
             GroupErrorKind::Closed => ErrorKind::Closed,
             _ => ErrorKind::Bug,
         };
-        match error.code {
+        let seen = match error.code {
             Some(code) => Error::coded(kind, code, &*error.what),
             None => Error::new(kind, &*error.what),
+        };
+        match error.source {
+            Some(cause) => seen.caused_by_shared(cause.0),
+            None => seen,
         }
     }
+}
+
+/// A failure below that no other attempt changes, as the group machine carries it to whoever has to know.
+pub(crate) fn to_group(error: kavka_net::Error) -> GroupError {
+    let (kind, what) = seen(error.kind());
+    let kind = match kind {
+        ErrorKind::Retriable => GroupErrorKind::Retriable,
+        ErrorKind::UnknownOutcome => GroupErrorKind::UnknownOutcome,
+        ErrorKind::Fenced => GroupErrorKind::Fenced,
+        ErrorKind::Authorization => GroupErrorKind::Authorization,
+        ErrorKind::Configuration | ErrorKind::Rejected | ErrorKind::Data => GroupErrorKind::Configuration,
+        ErrorKind::Unsupported => GroupErrorKind::Unsupported,
+        ErrorKind::Closed => GroupErrorKind::Closed,
+        ErrorKind::Bug => GroupErrorKind::Protocol,
+    };
+    let code = match error.kind() {
+        NetKind::Broker(code) => Some(code),
+        _ => None,
+    };
+    GroupError { kind, code, what: what.into(), source: Some(Cause(Arc::new(error))) }
 }
 
 /// An error about a group as a whole, named.
@@ -142,6 +166,7 @@ mod tests {
             kind: GroupErrorKind::Authorization,
             code: Some(ErrorCode::GROUP_AUTHORIZATION_FAILED),
             what: "joining failed".into(),
+            source: None,
         };
         let error = of_group(&"g".into(), error);
         assert_eq!(

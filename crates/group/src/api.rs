@@ -193,8 +193,9 @@ pub enum CallError {
     /// The broker could not be reached, the connection broke, or the answer did not come in time. The request may have been
     /// carried out.
     Unreachable(Arc<str>),
-    /// The broker is too old for the request, or the request cannot be written: trying again does not help.
-    Impossible(Arc<str>),
+    /// Trying again does not help: the broker is too old for the request, or is none, or the request cannot be written. The error is told as it
+    /// stands.
+    Impossible(GroupError),
 }
 
 /// What to do.

@@ -194,7 +194,7 @@ impl Coordinator {
                 self.state = State::Unknown { retry_at: Some(now + self.backoff.failed()) };
                 Ok(())
             }
-            Err(CallError::Impossible(why)) => Err(GroupError::new(GroupErrorKind::Unsupported, why)),
+            Err(CallError::Impossible(error)) => Err(error),
         }
     }
 

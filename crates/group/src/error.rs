@@ -12,7 +12,21 @@ pub struct GroupError {
     pub code: Option<ErrorCode>,
     /// What happened, in words.
     pub what: Arc<str>,
+    /// Where it came from, if that was below the group.
+    pub source: Option<Cause>,
 }
+
+/// An error of a layer below. Two of them are equal when they read the same.
+#[derive(Debug, Clone)]
+pub struct Cause(pub Arc<dyn std::error::Error + Send + Sync>);
+
+impl PartialEq for Cause {
+    fn eq(&self, other: &Cause) -> bool {
+        self.0.to_string() == other.0.to_string()
+    }
+}
+
+impl Eq for Cause {}
 
 /// What can be done about a [`GroupError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +52,7 @@ pub enum GroupErrorKind {
 
 impl GroupError {
     pub(crate) fn new(kind: GroupErrorKind, what: impl Into<Arc<str>>) -> Self {
-        GroupError { kind, code: None, what: what.into() }
+        GroupError { kind, code: None, what: what.into(), source: None }
     }
 
     /// An error that the coordinator answered with.
@@ -56,7 +70,7 @@ impl GroupError {
                 _ => GroupErrorKind::Configuration,
             },
         };
-        GroupError { kind, code: Some(code), what: what.into() }
+        GroupError { kind, code: Some(code), what: what.into(), source: None }
     }
 }
 
@@ -70,4 +84,8 @@ impl fmt::Display for GroupError {
     }
 }
 
-impl std::error::Error for GroupError {}
+impl std::error::Error for GroupError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|cause| &*cause.0 as _)
+    }
+}

@@ -166,8 +166,8 @@ impl Fetches {
                 cx.coordinator_lost(asked);
                 return self.retry(cx.now);
             }
-            Err(CallError::Impossible(why)) => {
-                self.fail_all(cx, &GroupError::new(GroupErrorKind::Unsupported, why));
+            Err(CallError::Impossible(error)) => {
+                self.fail_all(cx, &error);
                 return Verdict::Fine;
             }
         };

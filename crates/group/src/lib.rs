@@ -40,7 +40,7 @@ pub use api::{
 };
 pub use config::Config;
 pub use coordinator::{Coordinator, LookupId, Term};
-pub use error::{GroupError, GroupErrorKind};
+pub use error::{Cause, GroupError, GroupErrorKind};
 pub use group::Group;
 pub use lookup::{CoordinatorType, FindCoordinator, FoundCoordinator};
 pub use requests::{GroupReply, GroupRequest, LeaveGroup, OffsetCommit, OffsetFetch};

@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use kavka_group::{CallError, CallLane, CallTo, GroupReply, GroupRequest};
-use kavka_net::{CallOptions, Cluster, Endpoint, ErrorKind, Lane, Net, To, clock};
+use kavka_net::{Asks, CallOptions, Cluster, Endpoint, ErrorKind, Lane, Net, To, clock};
 use kavka_wire::codec::Request;
 use kavka_wire::messages::metadata::MetadataRequestTopic;
 use kavka_wire::messages::{
@@ -19,6 +19,7 @@ use kavka_wire::{ErrorCode, Uuid};
 use super::core::MemberCall;
 use super::core::fetch::{CallFailure, FetchCall, FetchReply, FetchRequests, Token as FetchToken};
 use crate::Error;
+use crate::error_net::to_group;
 
 /// The end of a call.
 pub(super) enum Done {
@@ -109,13 +110,13 @@ pub(super) async fn fetch(net: Net, lanes: Lanes, call: FetchCall) -> Done {
 }
 
 fn fetch_failure(error: kavka_net::Error) -> CallFailure {
-    match error.kind() {
-        ErrorKind::Unsupported => CallFailure::Unsupported(error.into()),
-        _ if error.is_retriable() => {
+    match (error.kind(), error.asks()) {
+        (ErrorKind::Unsupported, _) => CallFailure::Unsupported(error.into()),
+        (_, Asks::TryLater | Asks::OutcomeUnknown) => {
             tracing::debug!(%error, "a fetch has no answer");
             CallFailure::Transport
         }
-        _ => CallFailure::Other(error.into()),
+        (_, Asks::Unreadable | Asks::Never) => CallFailure::Other(error.into()),
     }
 }
 
@@ -146,13 +147,12 @@ pub(super) async fn group(net: Net, lanes: Lanes, call: MemberCall) -> Done {
 }
 
 fn group_failure(error: kavka_net::Error) -> CallError {
-    let text: Arc<str> = error.to_string().into();
-    match error.is_retriable() {
-        true => {
+    match error.asks() {
+        Asks::TryLater | Asks::OutcomeUnknown => {
             tracing::debug!(%error, "a group request has no answer");
-            CallError::Unreachable(text)
+            CallError::Unreachable(error.to_string().into())
         }
-        false => CallError::Impossible(text),
+        Asks::Unreadable | Asks::Never => CallError::Impossible(to_group(error)),
     }
 }
 

@@ -294,3 +294,54 @@ async fn two_consumers_of_one_client_do_not_wait_for_each_other() {
         assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
     }
 }
+
+/// Connections, of which those to one address lead to something that is no Kafka broker.
+struct Elsewhere(Connector, String);
+
+impl Dialer for Elsewhere {
+    fn dial<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+        _: Instant,
+    ) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
+        Box::pin(async move {
+            if format!("{host}:{port}") != self.1 {
+                return Ok(Box::new(self.0.dial(host, port).await?) as Box<dyn Stream>);
+            }
+            let (ours, mut theirs) = tokio::io::duplex(1024);
+            tokio::spawn(async move {
+                // It asks for nothing and says something else.
+                let _ = tokio::io::AsyncWriteExt::write_all(&mut theirs, b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                    .await;
+                std::future::pending::<()>().await;
+            });
+            Ok(Box::new(ours) as Box<dyn Stream>)
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_that_is_no_kafka_broker_is_told_as_what_it_is() {
+    let cluster = Cluster::builder().brokers(3).topic(TOPIC, 1).in_memory().start().await.unwrap();
+    let bootstrap = cluster.bootstrap();
+    let coordinator = cluster.coordinator("g").await.unwrap() as usize - 1;
+    let mut addresses: Vec<&str> = bootstrap.split(',').collect();
+    let address = addresses.remove(coordinator).to_owned();
+    let dialer = Elsewhere(cluster.connector(), address.clone());
+    let builder = Client::builder().bootstrap(&addresses.join(",")).dialer(Arc::new(dialer));
+    let client = builder.connect().await.unwrap();
+    for protocol in [kavka_client::GroupProtocol::Classic, kavka_client::GroupProtocol::Auto] {
+        let builder = client.consumer().group("g").subscribe([TOPIC]).group_protocol(protocol);
+        let mut consumer = builder.start().await.unwrap();
+        let error = within(consumer.next()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+        let text = error.to_string();
+        for part in ["group g", "not a Kafka broker", &*address] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let cause =
+            std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<kavka_net::Error>());
+        assert_eq!(cause.unwrap().kind(), kavka_net::ErrorKind::NotKafka);
+    }
+}

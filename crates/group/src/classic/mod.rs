@@ -427,7 +427,7 @@ fn unanswered(cx: &mut Cx<'_>, asked: Asked, error: CallError) -> Step {
             cx.coordinator_lost(asked);
             Step::Continue
         }
-        CallError::Impossible(why) => Step::Fatal(GroupError::new(GroupErrorKind::Unsupported, why)),
+        CallError::Impossible(error) => Step::Fatal(error),
     }
 }
 

@@ -215,9 +215,8 @@ impl Commits {
                     let what = format!("{}: {why}", unconfirmed(&partition, &item));
                     self.again(cx, partition, item, GroupError::new(GroupErrorKind::UnknownOutcome, what));
                 }
-                CallError::Impossible(why) => {
-                    let error = GroupError::new(GroupErrorKind::Unsupported, why.clone());
-                    self.answers.settle(&partition, &item.ids, &Err(error));
+                CallError::Impossible(error) => {
+                    self.answers.settle(&partition, &item.ids, &Err(error.clone()));
                 }
             }
         }

@@ -216,9 +216,10 @@ impl Member {
         self.failure(cx.now);
         match error {
             CallError::Unreachable(_) => Step::Continue,
-            CallError::Impossible(why) => {
-                self.unsupported(GroupError::new(GroupErrorKind::Unsupported, why), cx.config)
+            CallError::Impossible(error) if error.kind == GroupErrorKind::Unsupported => {
+                self.unsupported(error, cx.config)
             }
+            CallError::Impossible(error) => Step::Fatal(error),
         }
     }
 

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use kavka_group::{
-    CallError, Event, GroupError, GroupErrorKind, GroupReply, GroupRequest, Input, TopicInfo, TopicMap,
-};
+use kavka_group::{Event, GroupError, GroupErrorKind, GroupReply, GroupRequest, Input, TopicInfo, TopicMap};
 use kavka_wire::messages::offset_commit::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use kavka_wire::messages::offset_fetch::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartitions, OffsetFetchResponseTopics,
@@ -203,8 +201,7 @@ fn a_commit_that_cannot_be_sent_tells_only_that() {
     let mut rig = member(&[0], |_| {});
     rig.commit(1, &[(tp("t", 0), 5)]);
     let call = rig.expect("OffsetCommit");
-    let result = Err(CallError::Impossible("too old".into()));
-    rig.feed(Input::Reply { token: call.token, result });
+    rig.impossible(&call);
     assert_eq!(failed_commit(&mut rig, 1).kind, GroupErrorKind::Unsupported);
     assert!(rig.events.is_empty());
 }

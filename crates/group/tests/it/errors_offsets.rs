@@ -1,6 +1,6 @@
 //! Every row of the error table of commits, offset fetches, leaves and lookups, one test each.
 
-use kavka_group::{Event, GroupErrorKind, GroupReply, GroupRequest, Input};
+use kavka_group::{Event, GroupError, GroupErrorKind, GroupProtocol, GroupReply, GroupRequest, Input};
 use kavka_wire::ErrorCode;
 use kavka_wire::messages::{LeaveGroupResponse, OffsetFetchResponse};
 
@@ -257,4 +257,51 @@ fn offset_fetch_group_errors_are_told_for_every_partition() {
     assert!(
         results.values().all(|r| r.as_ref().unwrap_err().code == Some(ErrorCode::GROUP_AUTHORIZATION_FAILED))
     );
+}
+
+/// The error is that of the call, with its cause.
+fn is_as_it_was(error: &GroupError) {
+    assert_eq!(error.kind, GroupErrorKind::Configuration, "{error}");
+    assert_eq!(std::error::Error::source(error).unwrap().to_string(), "the cause");
+}
+
+#[test]
+fn what_no_other_attempt_can_change_is_told_as_what_it_is() {
+    let kind = GroupErrorKind::Configuration;
+    let mut rig = Rig::stable(&[0], |_| {});
+    rig.commit(1, &[(tp("t", 0), 7)]);
+    let call = rig.expect("OffsetCommit");
+    rig.impossible_for(&call, kind);
+    is_as_it_was(rig.commit_done(1).unwrap()[0].1.as_ref().unwrap_err());
+
+    rig.fetch(1, &[tp("t", 0)]);
+    let call = rig.expect("OffsetFetch");
+    rig.impossible_for(&call, kind);
+    let told = rig.events().into_iter().find_map(|event| match event {
+        Event::OffsetsFetched { results, .. } => results.into_iter().next(),
+        _ => None,
+    });
+    is_as_it_was(told.unwrap().1.as_ref().unwrap_err());
+
+    rig.pass(ms(3000));
+    let call = rig.expect("Heartbeat");
+    rig.impossible_for(&call, kind);
+    is_as_it_was(&rig.fatal().unwrap());
+
+    for protocol in [GroupProtocol::Classic, GroupProtocol::Auto] {
+        let mut rig = Rig::new(|config| config.protocol = protocol);
+        rig.feed(Input::Subscribe(topics(&["t"]).into()));
+        let call = rig.expect("FindCoordinator");
+        rig.impossible_for(&call, kind);
+        is_as_it_was(&rig.fatal().unwrap());
+    }
+}
+
+/// Only that the coordinator does not have the consumer protocol is a reason to take the other one.
+#[test]
+fn auto_does_not_fall_back_from_what_is_no_kafka() {
+    let mut rig = crate::consumer::joining(|config| config.protocol = GroupProtocol::Auto);
+    let call = rig.expect("ConsumerGroupHeartbeat");
+    rig.impossible_for(&call, GroupErrorKind::Configuration);
+    is_as_it_was(&rig.fatal().unwrap());
 }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kavka_group::{
-    CallError, CallLane, CallTo, CommitId, Config, Epoch, Event, FetchId, Group, GroupError, GroupProtocol,
-    GroupReply, GroupRequest, Input, OffsetAndMetadata, Output, SortedSet, ToCommit, Token, TopicInfo,
-    TopicMap, TopicPartition,
+    CallError, CallLane, CallTo, Cause, CommitId, Config, Epoch, Event, FetchId, Group, GroupError,
+    GroupErrorKind, GroupProtocol, GroupReply, GroupRequest, Input, OffsetAndMetadata, Output, SortedSet,
+    ToCommit, Token, TopicInfo, TopicMap, TopicPartition,
 };
 use kavka_wire::ErrorCode;
 use kavka_wire::codec::{Message, Writer};
@@ -159,8 +159,14 @@ impl Rig {
     }
 
     pub(crate) fn impossible(&mut self, call: &Call) {
-        let result = Err(CallError::Impossible("the broker is too old".into()));
-        self.feed(Input::Reply { token: call.token, result });
+        self.impossible_for(call, GroupErrorKind::Unsupported);
+    }
+
+    /// A call that no other attempt can make succeed, for a cause below.
+    pub(crate) fn impossible_for(&mut self, call: &Call, kind: GroupErrorKind) {
+        let cause = Cause(Arc::new(std::io::Error::other("the cause")));
+        let error = GroupError { kind, code: None, what: "it cannot be asked".into(), source: Some(cause) };
+        self.feed(Input::Reply { token: call.token, result: Err(CallError::Impossible(error)) });
     }
 
     /// The oldest call of this kind that was not answered.

@@ -248,6 +248,7 @@ impl Core {
                 kind: GroupErrorKind::Protocol,
                 code: None,
                 what: "the coordinator left a partition out of its answer".into(),
+                source: None,
             })),
         }
     }
