@@ -55,6 +55,18 @@ fn heartbeats_go_on_until_the_leave_goes_out() {
 }
 
 #[test]
+fn a_refused_leave_is_repeated_after_a_pause() {
+    let mut rig = Rig::stable(&[0], |_| {});
+    leave(&mut rig);
+    let call = rig.expect("LeaveGroup");
+    rig.reply(&call, left(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS));
+    rig.pass(ms(50));
+    rig.none("LeaveGroup");
+    rig.pass(ms(100));
+    rig.expect("LeaveGroup");
+}
+
+#[test]
 fn a_leave_without_an_answer_ends() {
     let mut rig = Rig::stable(&[0], |_| {});
     leave(&mut rig);
