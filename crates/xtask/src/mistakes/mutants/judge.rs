@@ -10,13 +10,17 @@ use std::time::Duration;
 use super::{Mutant, PARTS, Part};
 use crate::mistakes::cargo::{self, Program};
 use crate::mistakes::copy::Copy;
-use crate::mistakes::process::{self, Ended};
+use crate::mistakes::process::{self, Ended, in_parallel};
 
-/// Tests that say nothing of a mutant: they need a real Kafka, or only compare runs of the same code.
-const LEFT_OUT: [&str; 2] = ["kafka", "repeat"];
+/// Tests that say nothing of a mutant: they need a real Kafka, only compare runs of the same code, or hunt for planted
+/// mistakes.
+const LEFT_OUT: [&str; 3] = ["kafka", "repeat", "bugs"];
 
 /// How many runs of each kind the simulation makes.
 const SEEDS: &str = "4";
+
+/// Tests that take no longer are run together; the others alone, and later.
+const QUICK: Duration = Duration::from_millis(200);
 
 /// How many tests that noticed others are run first.
 const LIKELY: usize = 12;
@@ -54,9 +58,11 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// A test program, and how long it takes without a mistake.
-struct Timed {
+/// Tests of one program that are run together, and how long they take without a mistake.
+struct Batch {
+    package: &'static str,
     program: Program,
+    tests: Vec<String>,
     took: Duration,
 }
 
@@ -66,90 +72,121 @@ type Counts = BTreeMap<(PathBuf, String), usize>;
 /// The tests, and what was learned of them.
 pub(super) struct Judge {
     scratch: PathBuf,
-    /// By the package, the fastest first.
-    programs: BTreeMap<&'static str, Vec<Timed>>,
+    /// The fastest first.
+    batches: Vec<Batch>,
     /// By file, what noticed something.
     noticed: Mutex<BTreeMap<String, Counts>>,
 }
 
 impl Judge {
-    /// Builds the tests and runs them without a mistake.
-    pub(super) fn new(copy: &Copy, parts: &[&Part]) -> Result<Judge, String> {
+    /// Builds the tests and runs each without a mistake.
+    pub(super) fn new(copy: &Copy, parts: &[&Part], jobs: usize) -> Result<Judge, String> {
         let packages: BTreeSet<&'static str> = parts.iter().flat_map(|part| part.tests).copied().collect();
         let packages: Vec<_> = packages.into_iter().collect();
         let mut judge = Judge {
             scratch: copy.dir.with_file_name("output"),
-            programs: BTreeMap::new(),
+            batches: Vec::new(),
             noticed: Mutex::default(),
         };
+        let mut alone = Vec::new();
         for program in cargo::build(copy, &packages)? {
             let package = packages.iter().find(|package| **package == program.package);
             let Some(package) = package.filter(|_| !LEFT_OUT.contains(&&*program.name)) else { continue };
-            let mut timed = Timed { program, took: Duration::ZERO };
-            let ended = judge.run(0, 0, &timed, &[], AT_FIRST)?;
-            if ended.success != Some(true) {
-                return Err(format!("{} fails without a mistake:\n{}", timed.program.name, ended.output));
+            for test in judge.tests(&program)? {
+                alone.push(Batch {
+                    package,
+                    program: program.clone(),
+                    tests: vec![test],
+                    took: Duration::ZERO,
+                });
             }
-            timed.took = ended.took;
-            println!("{package} {}: {:.1} s", timed.program.name, timed.took.as_secs_f64());
-            judge.programs.entry(package).or_default().push(timed);
         }
-        judge.programs.values_mut().for_each(|programs| programs.sort_by_key(|timed| timed.took));
+        let alone = in_parallel(jobs, alone, |worker, batch| {
+            let ended = judge.run(worker, 0, &batch.program, &batch.tests, AT_FIRST)?;
+            match ended.success {
+                Some(true) => Ok(Batch { took: ended.took, ..batch }),
+                _ => Err(format!("{:?} fails without a mistake:\n{}", batch.tests, ended.output)),
+            }
+        })?;
+        let time: Duration = alone.iter().map(|batch| batch.took).sum();
+        println!("{} tests, {:.1} s without a mistake", alone.len(), time.as_secs_f64());
+        for batch in alone {
+            let kind = kind(&batch.program, &batch.tests[0]);
+            let together = judge.batches.iter_mut().find(|other| {
+                batch.took <= QUICK
+                    && other.program.path == batch.program.path
+                    && kind == self::kind(&other.program, &other.tests[0])
+                    && other.took <= QUICK * other.tests.len() as u32
+            });
+            match together {
+                Some(other) => {
+                    other.tests.extend(batch.tests);
+                    other.took += batch.took;
+                }
+                None => judge.batches.push(batch),
+            }
+        }
+        judge.batches.sort_by_key(|batch| batch.took);
         Ok(judge)
     }
 
     /// Runs tests until one fails: those first that are known to notice things about this file.
     pub(super) fn try_one(&self, worker: usize, number: u32, mutant: &Mutant) -> Result<Verdict, String> {
-        let packages = PARTS.iter().find(|part| part.has(&mutant.file)).map_or(&[][..], |part| part.tests);
-        let programs: Vec<&Timed> =
-            packages.iter().filter_map(|package| self.programs.get(package)).flatten().collect();
-        let likely = self.likely(&mutant.file);
-        for timed in &programs {
-            let Some(tests) = likely.get(&timed.program.path) else { continue };
-            let ended = self.run(worker, number, timed, tests, AT_LEAST)?;
-            if let Some(verdict) = self.verdict(mutant, timed, &ended) {
+        let Some(part) = PARTS.iter().find(|part| part.has(&mutant.file)) else {
+            return Ok(Verdict::Survived);
+        };
+        for (program, tests) in self.likely(&mutant.file) {
+            let ended = self.run(worker, number, program, &tests, AT_LEAST)?;
+            if let Some(verdict) = self.verdict(mutant, program, &ended) {
                 return Ok(verdict);
             }
         }
-        for timed in &programs {
-            let ended = self.run(worker, number, timed, &[], AT_LEAST.max(timed.took * PATIENCE))?;
-            if let Some(verdict) = self.verdict(mutant, timed, &ended) {
+        let theirs = self.batches.iter().filter(|batch| {
+            part.tests.contains(&batch.package) && kind(&batch.program, &batch.tests[0]).contains(part.about)
+        });
+        for batch in theirs {
+            let limit = AT_LEAST.max(batch.took * PATIENCE);
+            let ended = self.run(worker, number, &batch.program, &batch.tests, limit)?;
+            if let Some(verdict) = self.verdict(mutant, &batch.program, &ended) {
                 return Ok(verdict);
             }
         }
         Ok(Verdict::Survived)
     }
 
+    /// The names of a program's tests.
+    fn tests(&self, program: &Program) -> Result<Vec<String>, String> {
+        let mut command = Command::new(&program.path);
+        command.arg("--list").current_dir(&program.folder);
+        let ended = process::run(&mut command, &self.scratch.with_extension("list"), AT_FIRST, None)?;
+        let names = ended.output.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned);
+        let left_out = |name: &String| LEFT_OUT.iter().any(|module| name.starts_with(&format!("{module}::")));
+        Ok(names.filter(|name| !left_out(name)).collect())
+    }
+
     fn run(
         &self,
         worker: usize,
         number: u32,
-        timed: &Timed,
+        program: &Program,
         tests: &[String],
         limit: Duration,
     ) -> Result<Ended, String> {
         let mut command = Command::new("sh");
         command
             .args(["-c", "ulimit -v \"$0\"; exec \"$@\"", MEMORY_KB])
-            .arg(&timed.program.path)
-            .args(["--test-threads", "1"])
-            .args(LEFT_OUT.iter().flat_map(|module| ["--skip".to_owned(), format!("{module}::")]))
-            .current_dir(&timed.program.folder)
+            .arg(&program.path)
+            .args(["--test-threads", "1", "--exact"])
+            .args(tests)
+            .current_dir(&program.folder)
             .env("KAVKA_MISTAKE", number.to_string())
             .env("KAVKA_SIM_SEEDS", SEEDS)
             .env("RUST_BACKTRACE", "0");
-        if timed.program.name == "sim" {
-            // The hunt for planted mistakes.
-            command.args(["--skip", "bugs::"]);
-        }
-        if !tests.is_empty() {
-            command.arg("--exact").args(tests);
-        }
         let scratch = self.scratch.with_extension(format!("mutant-{worker}"));
         process::run(&mut command, &scratch, limit, Some(" ... FAILED\n"))
     }
 
-    fn verdict(&self, mutant: &Mutant, timed: &Timed, ended: &Ended) -> Option<Verdict> {
+    fn verdict(&self, mutant: &Mutant, program: &Program, ended: &Ended) -> Option<Verdict> {
         if ended.success == Some(true) {
             return None;
         }
@@ -157,11 +194,11 @@ impl Judge {
         let begun = tests.clone().next_back().map(|line| line.split(" ... ").next().unwrap_or(line));
         let failed = tests.clone().find_map(|line| line.strip_suffix(" ... FAILED"));
         let name = failed.or(begun).unwrap_or("its start").trim_end_matches(" - should panic").to_owned();
-        let by = format!("{} {name}", timed.program.name);
+        let by = format!("{} {name}", program.name);
         if failed.is_some() {
             let mut noticed = self.noticed.lock().unwrap_or_else(PoisonError::into_inner);
             let count = noticed.entry(mutant.file.clone()).or_default();
-            *count.entry((timed.program.path.clone(), name)).or_default() += 1;
+            *count.entry((program.path.clone(), name)).or_default() += 1;
         }
         match ended.success {
             Some(_) => Some(Verdict::Caught(by)),
@@ -170,15 +207,29 @@ impl Judge {
         }
     }
 
-    /// The tests that noticed most in a file, by program.
-    fn likely(&self, file: &str) -> BTreeMap<PathBuf, Vec<String>> {
+    /// The quick tests that noticed most in a file, by program.
+    fn likely(&self, file: &str) -> Vec<(&Program, Vec<String>)> {
         let noticed = self.noticed.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut tests: Vec<_> = noticed.get(file).into_iter().flatten().collect();
-        tests.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-        let mut likely: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
-        for ((program, test), _) in tests.into_iter().take(LIKELY) {
-            likely.entry(program.clone()).or_default().push(test.clone());
+        let mut counts: Vec<_> = noticed.get(file).into_iter().flatten().collect();
+        counts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let mut likely: Vec<(&Program, Vec<String>)> = Vec::new();
+        for ((path, test), _) in counts.into_iter().take(LIKELY) {
+            let has = |batch: &&Batch| batch.program.path == *path && batch.tests.contains(test);
+            let Some(batch) = self.batches.iter().find(has) else { continue };
+            if batch.tests.len() == 1 && batch.took > QUICK {
+                continue;
+            }
+            match likely.iter_mut().find(|(program, _)| program.path == *path) {
+                Some((_, tests)) => tests.push(test.clone()),
+                None => likely.push((&batch.program, vec![test.clone()])),
+            }
         }
         likely
     }
+}
+
+/// What a test is about, as its program and its outermost module say.
+fn kind(program: &Program, test: &str) -> String {
+    let module = test.split_once("::").map_or("", |(module, _)| module);
+    format!("{}::{module}", program.name)
 }

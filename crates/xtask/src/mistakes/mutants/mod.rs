@@ -24,8 +24,13 @@ use crate::kafka::target_dir;
 
 /// What is made wrong, and the packages whose tests have to notice. What is not there (yet) is passed over, but not all of a part.
 const PARTS: &[Part] = &[
-    Part { name: "group", folders: &["crates/group/src"], tests: &["kavka-group", "kavka-sim"] },
-    Part { name: "consumer", folders: &["crates/client/src/consumer/core"], tests: &["kavka-client"] },
+    Part { name: "group", folders: &["crates/group/src"], tests: &["kavka-group", "kavka-sim"], about: "" },
+    Part {
+        name: "consumer",
+        folders: &["crates/client/src/consumer/core"],
+        tests: &["kavka-client"],
+        about: "consumer",
+    },
     Part {
         name: "producer",
         folders: &[
@@ -39,8 +44,9 @@ const PARTS: &[Part] = &[
             "crates/client/src/producer/track.rs",
         ],
         tests: &["kavka-client"],
+        about: "producer",
     },
-    Part { name: "net", folders: &["crates/net/src/core"], tests: &["kavka-net"] },
+    Part { name: "net", folders: &["crates/net/src/core"], tests: &["kavka-net"], about: "" },
 ];
 
 /// Of those that compile, how many in a hundred the tests have to notice.
@@ -53,6 +59,8 @@ struct Part {
     folders: &'static [&'static str],
     /// The package that it is in, and others that test it.
     tests: &'static [&'static str],
+    /// What is in the names of their tests that are run, or in those of their programs.
+    about: &'static str,
 }
 
 /// One way to make the code wrong.
@@ -98,7 +106,7 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), String> {
         numbered.iter().filter(|(number, _)| viable.contains(number)).collect();
     options.trim(&mut tried);
     let parts = PARTS.iter().filter(|part| tried.iter().any(|(_, mutant)| part.has(&mutant.file)));
-    let judge = Judge::new(&copy, &parts.collect::<Vec<_>>())?;
+    let judge = Judge::new(&copy, &parts.collect::<Vec<_>>(), options.jobs)?;
     let count = tried.len();
     let verdicts = in_parallel(
         options.jobs,
