@@ -142,7 +142,8 @@ impl Judge {
             }
         }
         let theirs = self.batches.iter().filter(|batch| {
-            part.tests.contains(&batch.package) && kind(&batch.program, &batch.tests[0]).contains(part.about)
+            let kind = kind(&batch.program, &batch.tests[0]);
+            part.tests.contains(&batch.package) && part.about.iter().any(|about| kind.contains(about))
         });
         for batch in theirs {
             let limit = AT_LEAST.max(batch.took * PATIENCE);
