@@ -67,6 +67,18 @@ fn a_refused_leave_is_repeated_after_a_pause() {
 }
 
 #[test]
+fn the_answer_to_a_leave_before_is_not_that_to_the_one_now() {
+    let mut rig = Rig::stable(&[0], |_| {});
+    leave(&mut rig);
+    let first = rig.expect("LeaveGroup");
+    rig.reply(&first, left(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS));
+    rig.pass(ms(200));
+    rig.expect("LeaveGroup");
+    rig.reply(&first, left(ErrorCode::NONE));
+    assert!(!rig.left(), "it was answered before");
+}
+
+#[test]
 fn a_leave_without_an_answer_ends() {
     let mut rig = Rig::stable(&[0], |_| {});
     leave(&mut rig);
