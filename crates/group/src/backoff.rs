@@ -51,6 +51,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn waits_of_the_same_length_differ() {
+        let second = Duration::from_secs(1);
+        let mut backoff = Backoff::new(second, second, 7);
+        let waits: Vec<_> = (0..10).map(|_| backoff.failed()).collect();
+        assert!(waits.windows(2).all(|pair| pair[0] != pair[1]), "{waits:?}");
+    }
+
+    #[test]
     fn waits_can_be_counted_with_whatever_was_asked_for() {
         let now = Instant::now();
         let odd = [Duration::ZERO, Duration::from_nanos(1), Duration::from_secs(1), Duration::MAX];

@@ -37,6 +37,11 @@ const TASKS: &[(&str, Task, &str)] = &[
         mistakes::planted::run,
         "has the simulation find the mistakes of tests/mistakes, made in a copy",
     ),
+    (
+        "mutants",
+        mistakes::mutants::run,
+        "makes the decisions of the pure parts wrong and sees what the tests notice; --help",
+    ),
     ("kafka", kafka::run, "starts, breaks and stops a real Kafka, and runs the tests against one"),
 ];
 

@@ -182,6 +182,11 @@ fn racks_come_after_even_shares() {
 }
 
 #[test]
+fn near_members_take_turns() {
+    both("t=6@r1,r1,r1,r1,r2,r2", "a//r1/3/t/// b//r1/3/t/// c//r2/3/t///", "a=t:0,2 b=t:1,3 c=t:4-5");
+}
+
+#[test]
 fn a_member_gives_up_what_is_far_when_a_near_one_takes_it() {
     let members = "a//r1/3/t/t:0-1/1/1 b//r2/3/t/t:2-3/1/1";
     assert_eq!(assign("sticky", "t=4@r2,r2,r1,r1", members), "a=t:2-3 b=t:0-1");

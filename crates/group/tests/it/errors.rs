@@ -358,6 +358,15 @@ fn heartbeat_load_in_progress_beats_again_soon() {
 }
 
 #[test]
+fn heartbeat_unknown_server_error_beats_again_soon() {
+    let mut rig = beats(ErrorCode::UNKNOWN_SERVER_ERROR);
+    rig.pass(ms(50));
+    rig.none("Heartbeat");
+    rig.pass(ms(80));
+    rig.expect("Heartbeat");
+}
+
+#[test]
 fn heartbeat_anything_else_is_fatal() {
     assert!(beats(ErrorCode(9999)).fatal().is_some());
 }

@@ -55,6 +55,30 @@ fn heartbeats_go_on_until_the_leave_goes_out() {
 }
 
 #[test]
+fn a_refused_leave_is_repeated_after_a_pause() {
+    let mut rig = Rig::stable(&[0], |_| {});
+    leave(&mut rig);
+    let call = rig.expect("LeaveGroup");
+    rig.reply(&call, left(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS));
+    rig.pass(ms(50));
+    rig.none("LeaveGroup");
+    rig.pass(ms(100));
+    rig.expect("LeaveGroup");
+}
+
+#[test]
+fn the_answer_to_a_leave_before_is_not_that_to_the_one_now() {
+    let mut rig = Rig::stable(&[0], |_| {});
+    leave(&mut rig);
+    let first = rig.expect("LeaveGroup");
+    rig.reply(&first, left(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS));
+    rig.pass(ms(200));
+    rig.expect("LeaveGroup");
+    rig.reply(&first, left(ErrorCode::NONE));
+    assert!(!rig.left(), "it was answered before");
+}
+
+#[test]
 fn a_leave_without_an_answer_ends() {
     let mut rig = Rig::stable(&[0], |_| {});
     leave(&mut rig);

@@ -2,11 +2,13 @@
 //! who reads the sources does not meet them.
 //!
 //! - `planted`: mistakes somebody thought of, from `tests/mistakes`, each of which the simulation has to notice.
+//! - `mutants`: every decision of the pure parts made wrong, and how many of these the tests notice.
 
 mod cargo;
 mod catalogue;
 mod copy;
 mod edit;
+pub(crate) mod mutants;
 pub(crate) mod planted;
 mod process;
 mod tokens;

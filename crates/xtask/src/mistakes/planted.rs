@@ -9,7 +9,7 @@ use super::cargo::{self, Program};
 use super::catalogue::{self, Mistake};
 use super::copy::Copy;
 use super::edit::{Edit, apply};
-use super::process::{in_parallel, run as run_limited};
+use super::process::{self, in_parallel};
 use crate::kafka::target_dir;
 
 /// A simulation that takes longer than this for one mistake hangs.
@@ -49,7 +49,7 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), String> {
     let target = target_dir(root);
     let copy = Copy::lock(&target)?;
     copy.update(root, &changed(root, &all)?)?;
-    let programs = cargo::build(&copy, &["--package", "kavka-sim"])?;
+    let programs = cargo::build(&copy, &["kavka-sim"])?;
     let [program] = &programs[..] else { return Err("there is not one program `sim`".into()) };
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     numbered.retain(|(_, mistake)| match &mistake.unseen {
@@ -92,7 +92,7 @@ fn hunt(
         .env("KAVKA_HUNT_KINDS", mistake.kinds.join(" "))
         .env("KAVKA_HUNT_FROM", mistake.from.to_string())
         .env("KAVKA_HUNT_SEEDS", seeds.to_string());
-    let ended = run_limited(&mut command, scratch, LIMIT)?;
+    let ended = process::run(&mut command, scratch, LIMIT, None)?;
     let found = ended.output.lines().find_map(|line| line.split_once("noticed: "));
     match (ended.success, found) {
         (None, _) => Err(format!("{}: the simulation does not end", mistake.name)),

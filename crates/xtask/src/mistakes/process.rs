@@ -8,14 +8,21 @@ use std::time::{Duration, Instant};
 /// How a program ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    /// `None` when its time was up.
+    /// `None` when it was ended.
     pub(crate) success: Option<bool>,
+    pub(crate) took: Duration,
     /// What it printed, errors too.
     pub(crate) output: String,
 }
 
-/// Runs a program until it ends, or ends it. What it prints goes through a file, which never stops it.
-pub(crate) fn run(command: &mut Command, scratch: &Path, limit: Duration) -> Result<Ended, String> {
+/// Runs a program until it ends, or ends it when its time is up or it printed what is `enough` to know. What it prints goes through a
+/// file, which never stops it.
+pub(crate) fn run(
+    command: &mut Command,
+    scratch: &Path,
+    limit: Duration,
+    enough: Option<&str>,
+) -> Result<Ended, String> {
     let failed = |error: std::io::Error| format!("{}: {error}", scratch.display());
     let file = File::create(scratch).map_err(failed)?;
     let errors = file.try_clone().map_err(failed)?;
@@ -31,7 +38,12 @@ pub(crate) fn run(command: &mut Command, scratch: &Path, limit: Duration) -> Res
         if let Some(status) = child.try_wait().map_err(failed)? {
             break Some(status);
         }
-        if begun.elapsed() >= limit {
+        let said = || std::fs::read(scratch).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let is_enough = match enough {
+            Some(words) => said().map_err(failed)?.contains(words),
+            None => false,
+        };
+        if is_enough || begun.elapsed() >= limit {
             child.kill().and_then(|()| child.wait()).map_err(failed)?;
             break None;
         }
@@ -39,7 +51,7 @@ pub(crate) fn run(command: &mut Command, scratch: &Path, limit: Duration) -> Res
         pause = (pause * 2).min(Duration::from_millis(20));
     };
     let output = String::from_utf8_lossy(&std::fs::read(scratch).map_err(failed)?).into_owned();
-    Ok(Ended { success: status.map(|status| status.success()), output })
+    Ok(Ended { success: status.map(|status| status.success()), took: begun.elapsed(), output })
 }
 
 /// Does `work` for each item, on as many threads as asked for, each of which has a number.

@@ -32,3 +32,24 @@ fn read() -> u32 {
     choose(number.unwrap_or(0));
     number.unwrap_or(0)
 }
+
+/// Comparisons that are wrong when they are to be.
+macro_rules! compare {
+    ($($name:ident: $trait:ident, $usual:tt, $wrong:tt;)*) => {
+        $(
+            #[inline]
+            pub fn $name<A: $trait<B> + ?Sized, B: ?Sized>(mistake: u32, one: &A, other: &B) -> bool {
+                if on(mistake) { one $wrong other } else { one $usual other }
+            }
+        )*
+    };
+}
+
+compare! {
+    lt: PartialOrd, <, <=;
+    le: PartialOrd, <=, <;
+    gt: PartialOrd, >, >=;
+    ge: PartialOrd, >=, >;
+    eq: PartialEq, ==, !=;
+    ne: PartialEq, !=, ==;
+}
