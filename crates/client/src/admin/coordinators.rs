@@ -3,17 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kavka_group::{CallTo, CoordinatorType, FindCoordinator, FoundCoordinator};
 use kavka_net::{Endpoint, To, clock};
-use kavka_wire::messages::find_coordinator::Coordinator;
-use kavka_wire::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
+use kavka_wire::messages::FindCoordinatorResponse;
 use kavka_wire::{ByteString, ErrorCode};
 use litemap::LiteMap;
 
 use super::{Admin, PAUSE, all};
 use crate::{Error, ErrorKind, Result};
 
-/// From this version on, many coordinators are found with one request (KIP-699).
-const FIND_MANY: i16 = 4;
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// A question to coordinators.
@@ -181,20 +179,21 @@ impl Admin {
         let mut left: &[usize] = items;
         while !left.is_empty() {
             let mut asked = left.len();
+            let keys = left.iter().map(|item| groups[*item].clone());
+            let question = FindCoordinator::new(CoordinatorType::Group, keys);
             let form = |version| {
-                asked = if version >= FIND_MANY { left.len() } else { 1 };
-                let keys = left[..asked].iter().map(|item| ByteString::from(&*groups[*item]));
-                find(version, keys.collect())
+                asked = question.fit(version);
+                question.at(version)
             };
-            let answer = self.ask_in(To::Any, 0..=i16::MAX, deadline, form).await.map(in_batch);
+            let answer: Result<FindCoordinatorResponse> =
+                self.ask_in(To::Any, 0..=i16::MAX, deadline, form).await;
             let (these, rest) = left.split_at(asked);
             left = rest;
             for item in these {
                 let group = &groups[*item];
                 let node = match &answer {
                     Err(error) => Err(unanswered(what, group, error)),
-                    // The old form does not say whom it speaks of.
-                    Ok(all) => match all.iter().find(|node| asked == 1 || *node.key == **group) {
+                    Ok(answer) => match FoundCoordinator::of(answer, group) {
                         Some(found) => endpoint(what, group, found),
                         None => Err(left_out(group)),
                     },
@@ -206,38 +205,18 @@ impl Admin {
     }
 }
 
-fn find(version: i16, groups: Vec<ByteString>) -> FindCoordinatorRequest {
-    match version {
-        FIND_MANY.. => FindCoordinatorRequest { coordinator_keys: groups, ..Default::default() },
-        _ => FindCoordinatorRequest {
-            key: groups.into_iter().next().unwrap_or_default(),
-            ..Default::default()
-        },
+fn endpoint(what: &str, group: &Arc<str>, found: FoundCoordinator) -> Result<Endpoint> {
+    let address = found.address();
+    Refusal::check(found.code, found.message).map_err(|refused| refused.into_error(about(what, group)))?;
+    match address {
+        Some(CallTo::Coordinator { node, host, port }) => Ok(Endpoint { id: node, host, port }),
+        _ => {
+            let (node, host, port) = (found.node, found.host, found.port);
+            let what =
+                format!("group {group}: the answer names no coordinator, but broker {node} at {host}:{port}");
+            Err(Error::new(ErrorKind::Bug, what))
+        }
     }
-}
-
-/// The answer in the form of the newer versions.
-fn in_batch(answer: FindCoordinatorResponse) -> Vec<Coordinator> {
-    if !answer.coordinators.is_empty() {
-        return answer.coordinators;
-    }
-    vec![Coordinator {
-        node_id: answer.node_id,
-        host: answer.host,
-        port: answer.port,
-        error_code: answer.error_code,
-        error_message: answer.error_message,
-        ..Default::default()
-    }]
-}
-
-fn endpoint(what: &str, group: &Arc<str>, found: &Coordinator) -> Result<Endpoint> {
-    Refusal::check(found.error_code, found.error_message.clone())
-        .map_err(|refused| refused.into_error(about(what, group)))?;
-    let port = u16::try_from(found.port).map_err(|_| {
-        Error::new(ErrorKind::Bug, format!("group {group}: the coordinator's port is {}", found.port))
-    })?;
-    Ok(Endpoint { id: found.node_id, host: (&*found.host).into(), port })
 }
 
 fn about(what: &str, group: &str) -> String {

@@ -14,6 +14,7 @@ use bytestring::ByteString;
 use kavka_wire::codec::{DecodeError, EncodeError, Frame, Limits, Message, Request};
 use kavka_wire::{ApiKey, decode_response, request_frame};
 use tokio::io::AsyncReadExt;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::clock;
@@ -247,6 +248,9 @@ pub(crate) struct Wire {
     pub(crate) limits: Limits,
 }
 
+/// How many commands are taken before the socket is looked at again.
+const COMMANDS_AT_ONCE: usize = 256;
+
 /// Runs a connection to its end. `ready` is called once, when requests can be made.
 pub(crate) async fn run(
     mut wire: Wire,
@@ -259,6 +263,19 @@ pub(crate) async fn run(
     let mut armed = clock::now();
     let mut flush = false;
     let end = loop {
+        // In a stated order, so that a run can be repeated: commands, the end, what the peer sends, time. None of them can keep the others
+        // waiting: of the commands some are taken, and after each read it is looked whether a time has come.
+        for _ in 0..COMMANDS_AT_ONCE {
+            match asked.try_recv() {
+                Ok(command) => wire.take(clock::now(), command),
+                Err(TryRecvError::Empty) => break,
+                // Every handle was dropped, the pool's too.
+                Err(TryRecvError::Disconnected) => {
+                    wire.core.handle(clock::now(), Input::Stop);
+                    break;
+                }
+            }
+        }
         if let Some(end) = wire.drain_outputs(&mut ready) {
             break end;
         }
@@ -269,20 +286,18 @@ pub(crate) async fn run(
             timer.as_mut().reset(armed.into());
         }
         tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => wire.core.handle(clock::now(), Input::Stop),
             io = poll_fn(|cx| wire.poll_io(cx, &mut flush)) => {
                 let now = clock::now();
                 wire.core.handle(now, io);
+                if wire.core.next_timeout().is_some_and(|next| next <= now) {
+                    wire.core.handle(now, Input::Timeout);
+                }
             }
             command = asked.recv() => match command {
-                Some(command) => {
-                    let now = clock::now();
-                    wire.take(now, command);
-                    // What others have asked for meanwhile goes out in the same write.
-                    while let Ok(command) = asked.try_recv() {
-                        wire.take(now, command);
-                    }
-                }
-                // Every handle was dropped, the pool's too.
+                // What others have asked for meanwhile goes out in the same write.
+                Some(command) => wire.take(clock::now(), command),
                 None => wire.core.handle(clock::now(), Input::Stop),
             },
             () = timer.as_mut() => {
@@ -291,7 +306,6 @@ pub(crate) async fn run(
                 armed = wire.core.next_timeout().unwrap_or_else(|| clock::after(Duration::MAX));
                 timer.as_mut().reset(armed.into());
             }
-            _ = stop.wait_for(|stop| *stop) => wire.core.handle(clock::now(), Input::Stop),
         }
     };
     // What was asked for in the last moment learns that it was not sent.

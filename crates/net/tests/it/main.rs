@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, unreachable_pub)]
 
 mod connections;
+mod flood;
 mod kafka;
 mod metadata;
 mod support;
