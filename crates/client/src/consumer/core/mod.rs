@@ -28,6 +28,8 @@ mod commits;
 mod committing;
 mod ending;
 pub(crate) mod fetch;
+#[cfg(feature = "simulation")]
+mod heard;
 mod later;
 mod member;
 mod options;
@@ -68,6 +70,8 @@ pub(crate) use api::{
     of_another_owner,
 };
 pub use api::{GroupMetadata, Start};
+#[cfg(feature = "simulation")]
+pub use heard::Heard;
 pub(crate) use member::MemberCall;
 pub(crate) use options::{Options, Source};
 pub(crate) use placement::{Placement, Snapshot};
@@ -240,7 +244,11 @@ impl Core {
             said = true;
             match what {
                 Said::Call(call) => self.outputs.push_back(Output::Group(call)),
-                Said::Event(event) => self.on_event(event),
+                Said::Event(event) => {
+                    #[cfg(feature = "simulation")]
+                    self.outputs.push_back(Output::Heard(Heard::Said(event.clone())));
+                    self.on_event(event);
+                }
             }
         }
         said
@@ -311,6 +319,8 @@ impl Core {
     }
 
     fn tell_group(&mut self, input: kavka_group::Input) {
+        #[cfg(feature = "simulation")]
+        self.outputs.extend(Heard::asked(&input).map(Output::Heard));
         self.member.handle(self.now, input);
     }
 
