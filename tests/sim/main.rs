@@ -4,6 +4,7 @@
 
 mod app;
 mod assign;
+mod broker;
 mod bugs;
 mod check;
 mod classic;
@@ -12,6 +13,8 @@ mod consumer;
 mod coordinator;
 mod excuse;
 mod faults;
+mod handed;
+mod member;
 mod migrate;
 mod net;
 mod plan;
