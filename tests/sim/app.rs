@@ -1,7 +1,7 @@
 //! The application: it takes what its consumer gives, handles records, commits, pauses, seeks and closes; and sometimes it is slow,
 //! answers late or never, or does not come at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
@@ -36,8 +36,8 @@ pub(crate) struct Holding {
     pub(crate) topic: Option<kavka_wire::Uuid>,
     /// Where the next record has to be, if that is known.
     pub(crate) next: Option<i64>,
-    /// What was handled and not handed to the consumer to be committed.
-    uncommitted: Option<i64>,
+    /// What was handled and not handed to the consumer to be committed, and as what it was read.
+    uncommitted: Option<(i64, Claim)>,
     /// How often it was sought elsewhere.
     pub(crate) seeks: u32,
     pub(crate) paused: bool,
@@ -98,12 +98,15 @@ pub(crate) struct User {
     pub(crate) holdings: BTreeMap<TopicPartition, Holding>,
     work: Vec<Work>,
     pub(crate) told: Vec<Told>,
+    /// What it has given up. That it was lost before that was done may be told later.
+    answered: BTreeSet<TopicPartition>,
     tasks: Vec<Task>,
     closing: Option<Closing>,
     /// It was asked to close, by a handle or by having its consumer taken.
     pub(crate) closes_since: Option<u64>,
-    /// It consumes nothing for the time being.
+    /// It consumes nothing for the time being, and since when.
     pub(crate) rests: bool,
+    pub(crate) rests_since: u64,
     /// It does not come before.
     dead_until: u64,
     poll_at: u64,
@@ -121,10 +124,12 @@ impl User {
             holdings: BTreeMap::new(),
             work: Vec::new(),
             told: Vec::new(),
+            answered: BTreeSet::new(),
             tasks: Vec::new(),
             closing: None,
             closes_since: None,
             rests: false,
+            rests_since: 0,
             dead_until: 0,
             poll_at: 0,
             came: 0,
@@ -166,6 +171,7 @@ impl User {
 
     /// These are over.
     fn give_up(&mut self, claims: &[Claim]) {
+        self.answered.extend(claims.iter().map(|claim| claim.partition().clone()));
         self.holdings.retain(|_, holding| !claims.contains(&holding.claim));
     }
 
@@ -269,7 +275,8 @@ impl World {
             Ok(Event::Revoked(revocation)) => self.took_revocation(pid, revocation),
             Ok(Event::Lost(partitions)) => {
                 for at in &partitions {
-                    if self.procs[pid].user.holdings.remove(at).is_none() {
+                    let user = &mut self.procs[pid].user;
+                    if user.holdings.remove(at).is_none() && !user.answered.contains(at) {
                         self.check
                             .violate("told", || format!("p{pid} is told that {at} is lost, unknown to it"));
                     }
@@ -295,12 +302,12 @@ impl World {
         let Some(holding) = self.procs[pid].user.holdings.get_mut(batch.topic_partition()) else { return };
         let seeks = holding.seeks;
         if mode == Mode::Commit {
-            holding.uncommitted = Some(batch.next_offset());
+            holding.uncommitted = Some((batch.next_offset(), batch.claim()));
             let id = holding.topic;
             self.check.may_commit(pid, serial, id, batch.next_offset());
         }
         // An application of its own commits keeps some batches for later, and what it has them for may be over by then.
-        let keeps = mode != Mode::Commit || self.rng.once_in(20);
+        let keeps = mode != Mode::Commit || self.faults && self.rng.once_in(20);
         if keeps {
             self.procs[pid].user.work.push(Work { batch, serial, seeks });
         }
@@ -319,11 +326,14 @@ impl World {
                 }
             }
             Mode::Commit => {
-                // Committed late it would take the offset back, as the application's own mistake; if nothing may come of it, it may be.
+                // As long as it is held, it takes the room of others. And committed late it takes the offset back, as the
+                // application's own mistake.
                 let faults = self.faults;
                 let user = &mut self.procs[pid].user;
-                let over = |work: &mut Work| !work.batch.claim().is_live();
-                if let Some(work) = user.work.pop_if(|work| (faults || over(work)) && self.rng.once_in(6)) {
+                if !faults {
+                    user.work.clear();
+                }
+                if let Some(work) = user.work.pop_if(|_| self.rng.once_in(6)) {
                     let void = !work.batch.claim().is_live();
                     let handle = user.handle.clone();
                     let commit = async move { handle.commit(&work.batch).await };
@@ -366,6 +376,7 @@ impl World {
             paused: false,
             revoked: false,
         };
+        self.procs[pid].user.answered.remove(&at);
         if self.procs[pid].user.holdings.insert(at.clone(), holding).is_some() {
             self.check.violate("told", || format!("p{pid} is given {at}, which it has"));
         }
@@ -408,21 +419,28 @@ impl World {
         let Some(at) = user.told.iter().position(|told| told.number == number) else { return };
         let Told { revocation, claims, .. } = user.told.remove(at);
         self.finish_work(pid);
-        let mut offsets = Vec::new();
-        let user = &mut self.procs[pid].user;
-        for claim in &claims {
-            let holding = user.holdings.get(claim.partition()).filter(|holding| holding.claim == *claim);
-            if let Some(offset) = holding.and_then(|holding| holding.uncommitted) {
-                offsets.push((claim.partition().clone(), OffsetAndMetadata::new(offset)));
-            }
-        }
         if self.faults && self.rng.once_in(8) {
             revocation.release();
-            user.give_up(&claims);
-        } else if user.mode == Mode::Commit {
-            self.begin(pid, revocation.commit_and_release(offsets), Doing::Release(claims));
-        } else {
+            self.procs[pid].user.give_up(&claims);
+        } else if self.procs[pid].user.mode != Mode::Commit {
             self.begin(pid, revocation.commit_stored_and_release(), Doing::Release(claims));
+        } else if self.plan.recreation || self.rng.once_in(4) {
+            // The commits come first, and the group waits for them.
+            let partitions: Vec<_> = claims.iter().map(|claim| claim.partition().clone()).collect();
+            self.commit_handled(pid, &partitions);
+            revocation.release();
+            self.procs[pid].user.give_up(&claims);
+        } else {
+            let user = &mut self.procs[pid].user;
+            let mut offsets = Vec::new();
+            for claim in &claims {
+                let holding =
+                    user.holdings.get_mut(claim.partition()).filter(|holding| holding.claim == *claim);
+                if let Some((offset, _)) = holding.and_then(|holding| holding.uncommitted.take()) {
+                    offsets.push((claim.partition().clone(), OffsetAndMetadata::new(offset)));
+                }
+            }
+            self.begin(pid, revocation.commit_and_release(offsets), Doing::Release(claims));
         }
         self.drain(pid);
     }
@@ -432,7 +450,15 @@ impl World {
         let mut offsets = Vec::new();
         for at in partitions {
             let holding = self.procs[pid].user.holdings.get_mut(at);
-            if let Some(offset) = holding.and_then(|holding| holding.uncommitted.take()) {
+            let Some((offset, claim)) = holding.and_then(|holding| holding.uncommitted.take()) else {
+                continue;
+            };
+            // What is given by number belongs to what the topic is by now.
+            if self.plan.recreation || self.rng.once_in(4) {
+                let void = !claim.is_live();
+                let commit = async move { claim.commit(offset).await };
+                self.begin(pid, commit, Doing::Commit { void });
+            } else {
                 offsets.push((at.clone(), OffsetAndMetadata::new(offset)));
             }
         }
@@ -447,7 +473,7 @@ impl World {
     fn begin(&mut self, pid: usize, future: impl Future<Output = Result<()>> + 'static, what: Doing) {
         let mut task = Task { future: Box::pin(future), what, since: self.now };
         match at_once(task.future.as_mut()) {
-            Some(outcome) => self.done(pid, task.what, outcome),
+            Some(outcome) => self.done(pid, task.what, task.since, outcome),
             None => self.procs[pid].user.tasks.push(task),
         }
     }
@@ -462,7 +488,7 @@ impl World {
                 Some(outcome) => {
                     any = true;
                     let task = self.procs[pid].user.tasks.remove(at);
-                    self.done(pid, task.what, outcome);
+                    self.done(pid, task.what, task.since, outcome);
                 }
                 None => at += 1,
             }
@@ -470,7 +496,7 @@ impl World {
         any
     }
 
-    fn done(&mut self, pid: usize, what: Doing, outcome: Result<()>) {
+    fn done(&mut self, pid: usize, what: Doing, since: u64, outcome: Result<()>) {
         self.trace.note(self.now, 31, [pid as u64, 0], || format!("p{pid} ◃ {what:?}: {outcome:?}"));
         match what {
             Doing::Commit { void: true } if outcome.is_ok() => {
@@ -479,11 +505,10 @@ impl World {
                 });
             }
             Doing::Seek { at, serial, to } if outcome.is_ok() => {
-                let now = self.now;
                 if let Some(holding) = self.procs[pid].user.holdings.get_mut(&at)
                     && holding.serial == serial
                 {
-                    (holding.next, holding.since) = (to, now);
+                    (holding.next, holding.since) = (to, since);
                     holding.seeks += 1;
                     holding.uncommitted = None;
                     self.check.sought(pid, serial);
@@ -513,7 +538,7 @@ impl World {
     // What an application does now and then.
 
     fn whims(&mut self, pid: usize) {
-        if self.faults && self.rng.once_in(80) {
+        if self.faults && !self.plan.recreation && self.rng.once_in(80) {
             self.rewind(pid);
         }
         if self.faults && self.rng.once_in(60) {
@@ -622,8 +647,9 @@ impl World {
 
     /// Consumes nothing for a while.
     pub(crate) fn unsubscribe(&mut self, pid: usize) {
+        let now = self.now;
         let user = &mut self.procs[pid].user;
-        user.rests = true;
+        (user.rests, user.rests_since) = (true, now);
         let handle = user.handle.clone();
         self.begin(pid, async move { handle.unsubscribe().await }, Doing::Other);
         self.drain(pid);

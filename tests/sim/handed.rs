@@ -236,9 +236,13 @@ impl World {
         }
     }
 
-    /// The last deadline of a revocation: until then whoever works on it takes part.
+    /// The last deadline of a revocation: until then whoever works on it takes part, also if it was not told of it.
     fn worked(&self, pid: usize) -> u64 {
-        self.procs[pid].user.told.iter().map(|told| told.deadline).max().unwrap_or(0)
+        let proc = &self.procs[pid];
+        let told = proc.user.told.iter().map(|told| told.deadline);
+        let open = proc.revocation.as_ref().map(|revocation| revocation.deadline);
+        let rest = proc.user.rests_since + self.plan.rebalance;
+        told.chain(open).chain(Some(rest)).max().unwrap_or(0)
     }
 
     /// The consumer takes the application to be gone.
