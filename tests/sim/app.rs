@@ -38,8 +38,9 @@ pub(crate) struct Holding {
     pub(crate) next: Option<i64>,
     /// What was handled and not handed to the consumer to be committed, and as what it was read.
     uncommitted: Option<(i64, Claim)>,
-    /// How often it was sought elsewhere.
+    /// How often it was sought elsewhere, and how often that was asked for.
     pub(crate) seeks: u32,
+    asked_to_seek: u32,
     pub(crate) paused: bool,
     /// It is being given up.
     pub(crate) revoked: bool,
@@ -76,7 +77,9 @@ enum Doing {
     },
     /// A revocation was answered: these end with it.
     Release(Vec<Claim>),
+    /// With which number among those of the partition.
     Seek {
+        number: u32,
         at: TopicPartition,
         serial: u64,
         to: Option<i64>,
@@ -373,6 +376,7 @@ impl World {
             next: None,
             uncommitted: None,
             seeks: 0,
+            asked_to_seek: 0,
             paused: false,
             revoked: false,
         };
@@ -412,7 +416,8 @@ impl World {
 
     /// The application is done with what was revoked.
     pub(crate) fn release(&mut self, pid: usize, number: u64) {
-        if self.procs[pid].gone {
+        // What it was at work on is given back with the consumer.
+        if self.procs[pid].gone || self.procs[pid].user.consumer.is_none() {
             return;
         }
         let user = &mut self.procs[pid].user;
@@ -504,9 +509,10 @@ impl World {
                     format!("p{pid} committed what it had read under an ownership that was over")
                 });
             }
-            Doing::Seek { at, serial, to } if outcome.is_ok() => {
+            // Of several the last one counts. If what is committed cannot be had, that is asked for again later.
+            Doing::Seek { at, serial, number, to } if outcome.is_ok() || to.is_none() => {
                 if let Some(holding) = self.procs[pid].user.holdings.get_mut(&at)
-                    && holding.serial == serial
+                    && (holding.serial, holding.asked_to_seek) == (serial, number)
                 {
                     (holding.next, holding.since) = (to, since);
                     holding.seeks += 1;
@@ -614,12 +620,13 @@ impl World {
     }
 
     fn seek_to(&mut self, pid: usize, at: &TopicPartition, start: Start, to: Option<i64>) {
-        let Some(holding) = self.procs[pid].user.holdings.get(at) else { return };
-        let serial = holding.serial;
+        let Some(holding) = self.procs[pid].user.holdings.get_mut(at) else { return };
+        holding.asked_to_seek += 1;
+        let (serial, number) = (holding.serial, holding.asked_to_seek);
         let handle = self.procs[pid].user.handle.clone();
         let partition = at.clone();
         let seek = async move { handle.seek(&partition, start).await };
-        self.begin(pid, seek, Doing::Seek { at: at.clone(), serial, to });
+        self.begin(pid, seek, Doing::Seek { at: at.clone(), serial, number, to });
     }
 
     pub(crate) fn enforce_rebalance(&mut self, pid: usize, why: &'static str) {
@@ -677,14 +684,16 @@ impl World {
         self.commit_handled(pid, &all);
         self.procs[pid].user.closes_since = Some(self.now);
         if self.rng.once_in(2) {
-            // Its partitions are revoked first.
+            // Its partitions are revoked first. What it works on already it is done with soon.
             self.procs[pid].user.handle.close();
+            for number in self.procs[pid].user.told.iter().map(|told| told.number).collect::<Vec<_>>() {
+                let pause = self.rng.below(100) * MS;
+                self.at(self.now + pause, Ev::Release(pid, number));
+            }
         } else {
             self.prove(pid);
             let stored = self.stored(pid);
             let user = &mut self.procs[pid].user;
-            // Revocations that it was at work on are given back with the consumer.
-            user.told.clear();
             user.work.clear();
             user.holdings.clear();
             let Some(consumer) = user.consumer.take() else { return };
@@ -702,8 +711,7 @@ impl World {
 
     /// What the application has stored and has not given up.
     fn stored(&self, pid: usize) -> Vec<(TopicPartition, kavka_wire::Uuid, i64)> {
-        let live = |holding: &&Holding| holding.claim.is_live() && !holding.revoked;
-        let holdings = self.procs[pid].user.holdings.iter().filter(|(_, holding)| live(holding));
+        let holdings = self.procs[pid].user.holdings.iter().filter(|(_, holding)| holding.claim.is_live());
         let stored = holdings.filter_map(|(at, holding)| {
             let topic = holding.topic?;
             Some((at.clone(), topic, self.check.stored(pid, holding.serial, topic)?))

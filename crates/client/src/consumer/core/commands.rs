@@ -93,7 +93,8 @@ impl Core {
         self.check_member()?;
         self.subscription.check(&wanted)?;
         let cluster = self.cluster.clone();
-        self.subscription.set_wanted(wanted.clone(), &cluster);
+        let assigned = self.assignment.iter().map(|assigned| assigned.placement.partition.topic.clone());
+        self.subscription.set_wanted(wanted.clone(), &assigned.collect(), &cluster);
         let nothing = wanted.is_empty();
         self.options.source = Source::Subscribe(wanted);
         if nothing {

@@ -97,10 +97,10 @@ impl Subscription {
         self.topics.check(wanted)
     }
 
-    /// Something else is to be consumed.
-    pub(super) fn set_wanted(&mut self, wanted: Wanted, cluster: &Cluster) {
+    /// Something else is to be consumed. `assigned`: of which topics the consumer has partitions.
+    pub(super) fn set_wanted(&mut self, wanted: Wanted, assigned: &SortedSet<Arc<str>>, cluster: &Cluster) {
         self.missing.keep(&wanted.names);
-        self.topics.set_wanted(wanted, cluster, &mut self.wishes);
+        self.topics.set_wanted(wanted, assigned, cluster, &mut self.wishes);
     }
 
     /// The protocol is known.

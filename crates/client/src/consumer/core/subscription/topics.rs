@@ -85,11 +85,24 @@ impl Topics {
         if self.match_here == Some(true) { Ok(()) } else { wanted.check_told() }
     }
 
-    /// Something else is to be consumed.
-    pub(super) fn set_wanted(&mut self, wanted: Wanted, cluster: &Cluster, wishes: &mut VecDeque<Wish>) {
+    /// Something else is to be consumed. `assigned`: of which topics the consumer has partitions.
+    pub(super) fn set_wanted(
+        &mut self,
+        wanted: Wanted,
+        assigned: &SortedSet<Arc<str>>,
+        cluster: &Cluster,
+        wishes: &mut VecDeque<Wish>,
+    ) {
         // The new ones first: what stays is not forgotten in between.
         wishes.push_back(Wish::Track(wanted.names.iter().cloned().collect()));
         let old = std::mem::replace(&mut self.wanted, wanted);
+        if self.match_here != Some(true) {
+            // By a pattern they may stay assigned, and nothing would ask for their names again: they are known.
+            assigned
+                .iter()
+                .filter(|topic| old.names.contains(*topic))
+                .for_each(|topic| self.name(topic, wishes));
+        }
         wishes.push_back(Wish::Untrack(old.names.into_iter().collect()));
         self.settle_all(wishes);
         self.find(cluster);
