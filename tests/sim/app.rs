@@ -38,6 +38,8 @@ pub(crate) struct Holding {
     pub(crate) next: Option<i64>,
     /// What was handled and not handed to the consumer to be committed, and as what it was read.
     uncommitted: Option<(i64, Claim)>,
+    /// It was sought to `next`, and nothing was read since.
+    pub(crate) sought: bool,
     /// How often it was sought elsewhere, and how often that was asked for.
     pub(crate) seeks: u32,
     asked_to_seek: u32,
@@ -115,6 +117,8 @@ pub(crate) struct User {
     poll_at: u64,
     /// When it last came, and since when something lies there that it has not looked for.
     pub(crate) came: u64,
+    /// Until when it had something to give up.
+    pub(crate) worked: u64,
     pub(crate) offered: Option<u64>,
 }
 
@@ -136,6 +140,7 @@ impl User {
             dead_until: 0,
             poll_at: 0,
             came: 0,
+            worked: 0,
             offered: None,
         }
     }
@@ -375,6 +380,7 @@ impl World {
             topic: None,
             next: None,
             uncommitted: None,
+            sought: false,
             seeks: 0,
             asked_to_seek: 0,
             paused: false,
@@ -515,7 +521,7 @@ impl World {
                     && (holding.serial, holding.asked_to_seek) == (serial, number)
                 {
                     (holding.next, holding.since) = (to, since);
-                    holding.seeks += 1;
+                    (holding.seeks, holding.sought) = (holding.seeks + 1, to.is_some());
                     holding.uncommitted = None;
                     self.check.sought(pid, serial);
                     if to.is_none() {
@@ -711,7 +717,9 @@ impl World {
 
     /// What the application has stored and has not given up.
     fn stored(&self, pid: usize) -> Vec<(TopicPartition, kavka_wire::Uuid, i64)> {
-        let holdings = self.procs[pid].user.holdings.iter().filter(|(_, holding)| holding.claim.is_live());
+        // What is sought elsewhere just now is forgotten already, or not.
+        let known = |holding: &Holding| holding.claim.is_live() && holding.seeks == holding.asked_to_seek;
+        let holdings = self.procs[pid].user.holdings.iter().filter(|(_, holding)| known(holding));
         let stored = holdings.filter_map(|(at, holding)| {
             let topic = holding.topic?;
             Some((at.clone(), topic, self.check.stored(pid, holding.serial, topic)?))

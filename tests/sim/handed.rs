@@ -151,7 +151,7 @@ impl World {
         let topic = topic_of(batch)?;
         self.handed(pid, at, (topic, at.partition), first, next - first);
         let holding = self.procs[pid].user.holdings.get_mut(at)?;
-        (holding.next, holding.topic) = (Some(next), Some(topic));
+        (holding.next, holding.topic, holding.sought) = (Some(next), Some(topic), false);
         Some(holding.serial)
     }
 
@@ -187,7 +187,8 @@ impl World {
         if offset != next || batch.len() as i64 != next - first {
             return Some(("content", "it has not as many records as it says".into()));
         }
-        match holding.next.filter(|_| holding.topic.is_none_or(|known| known == topic)) {
+        let same = holding.sought || holding.topic.is_none_or(|known| known == topic);
+        match holding.next.filter(|_| same) {
             Some(expected) if expected != first => {
                 Some(("order", format!("what comes next is the record at {expected}")))
             }
@@ -242,7 +243,7 @@ impl World {
         let told = proc.user.told.iter().map(|told| told.deadline);
         let open = proc.revocation.as_ref().map(|revocation| revocation.deadline);
         let rest = proc.user.rests_since + self.plan.rebalance;
-        told.chain(open).chain(Some(rest)).max().unwrap_or(0)
+        told.chain(open).chain([rest, proc.user.worked]).max().unwrap_or(0)
     }
 
     /// The consumer takes the application to be gone.

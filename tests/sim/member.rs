@@ -367,6 +367,7 @@ impl World {
                 self.send(pid, outgoing);
             }
             Errand::Track(topics) => {
+                self.trace.note(self.now, 36, [pid as u64, 0], || format!("p{pid} tracks {topics:?}"));
                 let proc = &mut self.procs[pid];
                 let before = proc.tracked.len();
                 for topic in topics {
@@ -377,6 +378,7 @@ impl World {
                 }
             }
             Errand::Untrack(topics) => {
+                self.trace.note(self.now, 37, [pid as u64, 0], || format!("p{pid} untracks {topics:?}"));
                 for topic in topics {
                     self.untrack(pid, &topic);
                 }
@@ -597,6 +599,9 @@ impl World {
                     self.check.lost(pid, &at);
                 }
                 let proc = &mut self.procs[pid];
+                if proc.revocation.is_some() {
+                    proc.user.worked = self.now;
+                }
                 proc.draining.clear();
                 (proc.forgotten, proc.taken_out) = (None, false);
                 (proc.revocation, proc.identity) = (None, None);

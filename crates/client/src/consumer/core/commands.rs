@@ -193,7 +193,9 @@ impl Core {
         if !self.ending.is_closing() && self.ending.close(deadline, None) {
             let placements = self.take_out_all();
             if !placements.is_empty() {
-                self.give(placements, Vec::new(), deadline);
+                // The group may want them back at any moment, and waits no longer than that.
+                let group = self.member.rebalance_timeout().map(|timeout| after(self.now, timeout));
+                self.give(placements, Vec::new(), group.map_or(deadline, |group| group.min(deadline)));
             }
         }
     }

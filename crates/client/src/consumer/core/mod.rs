@@ -189,6 +189,9 @@ impl Core {
             Timer::Metadata => self.subscription.refresh_at(),
             Timer::Refresh => self.commits.refresh.next_timeout(),
             Timer::Watchdog => self.watchdog.as_ref().and_then(Watchdog::next_timeout),
+            // A consumer that closes ends as a whole.
+            Timer::Overdue if self.ending.is_closing() => None,
+            Timer::Overdue => self.revocations.next_timeout(),
             Timer::Closing => self.ending.next_timeout(),
         }
     }
@@ -214,6 +217,7 @@ impl Core {
             Timer::Metadata => self.subscription.refresh_in_time(),
             Timer::Refresh => self.refresh_offsets(),
             Timer::Watchdog => self.watch_application(),
+            Timer::Overdue => self.end_overdue(),
             Timer::Closing => {
                 let late = self.ending.late();
                 self.end(Some(late));

@@ -217,10 +217,8 @@ impl Subscription {
         }
     }
 
-    /// Of the topics that were assigned by their ids, only these are needed any more.
-    pub(super) fn keep_named(&mut self, needed: impl Fn(&Arc<str>) -> bool) {
-        if !self.naming.is_under_way() {
-            self.topics.keep_named(needed, &mut self.wishes);
-        }
+    /// Partitions of these topics are assigned, and of no others.
+    pub(super) fn assigned(&mut self, topics: &SortedSet<Arc<str>>) {
+        self.topics.assigned(topics, &mut self.wishes);
     }
 }
