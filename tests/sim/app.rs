@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use kavka::simulation::at_once;
-use kavka::{Batch, Claim, Consumer, ConsumerHandle, Event, OffsetAndMetadata, Result, Revocation, Start};
+use kavka_client::simulation::at_once;
+use kavka_client::{
+    Batch, Claim, Consumer, ConsumerHandle, Event, OffsetAndMetadata, Result, Revocation, Start,
+};
 use kavka_group::{Subscription, TopicPartition};
 
 use crate::plan::MS;

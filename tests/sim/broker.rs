@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Bytes, BytesMut};
-use kavka::simulation::{Question, Reply};
+use kavka_client::simulation::{Question, Reply};
 use kavka_wire::messages::fetch::{FetchableTopicResponse, LeaderIdAndEpoch, PartitionData};
 use kavka_wire::messages::list_offsets::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use kavka_wire::messages::offset_for_leader_epoch::{EpochEndOffset, OffsetForLeaderTopicResult};

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kavka::simulation::since;
-use kavka::{Batch, Claim, Revocation};
+use kavka_client::simulation::since;
+use kavka_client::{Batch, Claim, Revocation};
 use kavka_group::TopicPartition;
 use kavka_wire::Uuid;
 

@@ -5,6 +5,7 @@
 mod app;
 mod assign;
 mod broker;
+#[cfg(mistakes)]
 mod bugs;
 mod check;
 mod classic;

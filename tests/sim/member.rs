@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kavka::simulation::{Errand, Happened, Heard, Member, Question, Settings};
+use kavka_client::simulation::{Errand, Happened, Heard, Member, Question, Settings};
 use kavka_group::assignor::{Assignor, CooperativeSticky, Range, RoundRobin};
 use kavka_group::{
     CommitId, Config, Epoch, Event, FetchId, GroupProtocol, Input, Subscription, ToCommit, TopicMap,

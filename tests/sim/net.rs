@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use kavka::simulation::{Happened, Question, Reply as DataReply};
+use kavka_client::simulation::{Happened, Question, Reply as DataReply};
 use kavka_group::{CallError, CallLane, CallTo, GroupReply, GroupRequest, Token};
 use kavka_wire::ErrorCode;
 

@@ -1,17 +1,14 @@
 //! The tests: many seeds, one seed, or as many as there is time for.
 
-use kavka_group::planted::{Bug, plant};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::plan::{Kind, Plan};
 use crate::world::{Report, World};
 
-pub(crate) fn run(seed: u64, kind: Kind, bug: Option<Bug>, words: bool) -> Report {
+pub(crate) fn run(seed: u64, kind: Kind, words: bool) -> Report {
     let plan = Plan::new(seed, kind);
-    plant(bug);
     let result = std::panic::catch_unwind(|| World::new(plan, words).run());
-    plant(None);
     result.unwrap_or_else(|cause| {
         let words = cause.downcast_ref::<String>().cloned();
         let words = words.or_else(|| cause.downcast_ref::<&str>().map(|words| (*words).to_string()));
@@ -25,15 +22,15 @@ pub(crate) fn number(name: &str) -> Option<u64> {
 
 /// Runs one seed, and again with words if it fails.
 fn one(seed: u64, kind: Kind) -> u64 {
-    let report = run(seed, kind, None, false);
+    let report = run(seed, kind, false);
     if let Some(failure) = report.failure {
         if number("KAVKA_SIM_ALL").is_some() {
             eprintln!("seed {seed} of {kind:?}: {failure}");
             return report.steps;
         }
-        let again = run(seed, kind, None, true);
+        let again = run(seed, kind, true);
         panic!(
-            "{}\nseed {seed} of {kind:?}: {failure}\nagain: KAVKA_SIM_SEED={seed} cargo test -p kavka-tests --test sim {}",
+            "{}\nseed {seed} of {kind:?}: {failure}\nagain: KAVKA_SIM_SEED={seed} cargo test -p kavka-sim {}",
             again.tail,
             format!("{kind:?}").to_lowercase(),
         );
@@ -125,7 +122,7 @@ fn the_same_seed_gives_the_same_run() {
     for seed in 0..3 {
         for kind in [Kind::Eager, Kind::Cooperative, Kind::Rolling, Kind::Consumer, Kind::Mixed, Kind::Racks]
         {
-            let (one, two) = (run(seed, kind, None, false), run(seed, kind, None, true));
+            let (one, two) = (run(seed, kind, false), run(seed, kind, true));
             assert_eq!((one.hash, one.steps), (two.hash, two.steps), "seed {seed} of {kind:?}");
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kavka::simulation::Happened;
+use kavka_client::simulation::Happened;
 use kavka_group::SortedSet;
 use kavka_wire::Uuid;
 

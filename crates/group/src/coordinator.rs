@@ -9,7 +9,6 @@ use kavka_wire::messages::FindCoordinatorResponse;
 use crate::api::{CallError, CallTo};
 use crate::backoff::Backoff;
 use crate::lookup::{CoordinatorType, FindCoordinator, FoundCoordinator};
-use crate::planted::planted;
 use crate::{GroupError, GroupErrorKind};
 
 /// ```text
@@ -144,8 +143,7 @@ impl Coordinator {
 
     /// A broker said that it is not the coordinator, or could not be reached. Nothing, if that was another one than is known now.
     pub fn lost(&mut self, now: Instant, term: Term) {
-        let current = term == self.term || planted!(OldCoordinatorCounts);
-        if current && !planted!(KeepsOldCoordinator) && matches!(self.state, State::Known { .. }) {
+        if term == self.term && matches!(self.state, State::Known { .. }) {
             self.state = State::Unknown { retry_at: Some(now + self.backoff.failed()) };
         }
     }

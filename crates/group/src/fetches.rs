@@ -18,7 +18,6 @@ use crate::identity::Identity;
 use crate::ids::{Ids, recreated, topic_names};
 use crate::membership::Membership;
 use crate::outbox::Asker;
-use crate::planted::planted;
 use crate::requests::{FetchTopic, GroupRequest, OffsetFetch};
 use crate::{GroupError, GroupErrorKind, SortedSet};
 
@@ -238,9 +237,7 @@ impl Fetches {
     /// by then. Whether somebody still waits for it.
     fn settle(&mut self, partition: &TopicPartition, late: Option<Instant>, outcome: Outcome) -> bool {
         let mut waits = false;
-        for (_, waiting) in
-            self.waiting.iter_mut().filter(|(_, waiting)| waiting.asked || planted!(OldAnswerCounts))
-        {
+        for (_, waiting) in self.waiting.iter_mut().filter(|(_, waiting)| waiting.asked) {
             if late.is_some_and(|now| waiting.patience > now) {
                 waits |= matches!(waiting.results.get(partition), Some(Answer::Open(_)));
             } else {
@@ -330,7 +327,6 @@ fn outcome(
             let what = what(&format!("impossible offset {}", value.offset));
             Ok(Err(GroupError::new(GroupErrorKind::Protocol, what)))
         }
-        Some((ErrorCode::UNSTABLE_OFFSET_COMMIT, _)) if planted!(UnstableIsNothing) => Ok(Ok(None)),
         // A transaction that decides about this offset is still open.
         Some((ErrorCode::UNSTABLE_OFFSET_COMMIT, _)) => Err(Again::Unstable),
         Some((ErrorCode::UNKNOWN_TOPIC_ID, _)) => Err(Again::Late),
@@ -338,9 +334,7 @@ fn outcome(
             Ok(Err(GroupError::code(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, what("no such partition"))))
         }
         Some((code, _)) if code.is_retriable() => Err(Again::Unstable),
-        Some(_) if planted!(ErrorIsNothing) => Ok(Ok(None)),
         Some((code, _)) => Ok(Err(GroupError::code(*code, what("refused")))),
-        None if planted!(MissingIsNothing) => Ok(Ok(None)),
         None => {
             Ok(Err(GroupError::new(GroupErrorKind::Protocol, what("missing in the coordinator's answer"))))
         }

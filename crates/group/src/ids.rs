@@ -6,7 +6,6 @@ use kavka_wire::Uuid;
 use litemap::LiteMap;
 
 use crate::membership::Membership;
-use crate::planted::planted;
 use crate::{GroupError, GroupErrorKind, TopicMap, TopicPartition};
 
 /// The topics of the cluster, with the ids of those that are not there now.
@@ -57,7 +56,7 @@ impl<'a> Ids<'a> {
     /// The id to go on with for what belongs to `bound`; the other one, if the topic is not that one any more.
     pub(crate) fn check(self, topic: &str, bound: Option<Uuid>) -> Result<Option<Uuid>, Uuid> {
         match (bound, self.topics.map.id(topic)) {
-            (Some(bound), Some(current)) if bound != current && !planted!(AnewInherits) => Err(current),
+            (Some(bound), Some(current)) if bound != current => Err(current),
             (Some(bound), _) => Ok(Some(bound)),
             (None, _) => Ok(self.bound(topic)),
         }

@@ -28,8 +28,6 @@ mod lookup;
 mod membership;
 mod outbox;
 mod pace;
-#[doc(hidden)]
-pub mod planted;
 mod requests;
 mod sorted;
 mod step;

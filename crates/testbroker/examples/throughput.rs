@@ -1,7 +1,8 @@
 //! How fast the data path is: a million records of 100 bytes in batches of 16 KiB, written and read through one connection.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../tests/it/common/mod.rs"]
+#[allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 mod common;
 
 use std::time::Instant;

@@ -5,6 +5,7 @@
 mod assignors;
 mod codegen;
 mod kafka;
+mod mistakes;
 mod specs;
 mod vectors;
 
@@ -30,6 +31,11 @@ const TASKS: &[(&str, Task, &str)] = &[
         "assignors",
         assignors::run,
         "compares our assignors with Kafka's on random groups; --write writes cases for the tests",
+    ),
+    (
+        "planted",
+        mistakes::planted::run,
+        "has the simulation find the mistakes of tests/mistakes, made in a copy",
     ),
     ("kafka", kafka::run, "starts, breaks and stops a real Kafka, and runs the tests against one"),
 ];

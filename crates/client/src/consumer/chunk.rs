@@ -486,9 +486,9 @@ fn walk(body: &[u8], header: &BatchHeader, from: i64) -> Result<Walked, RecordEr
 fn walk_on(cursor: &mut Cursor, body: &[u8], max: usize, mut floor: i64) -> Result<Walked, RecordError> {
     let mut walked = Walked { start: *cursor, count: 0, first_offset: -1, last_offset: -1 };
     while walked.count < max
-        && let Some(record) = cursor.next(body)
+        && let Some(offset) = cursor.pass(body)
     {
-        let offset = record?.offset();
+        let offset = offset?;
         if offset < floor {
             continue;
         }
@@ -500,7 +500,7 @@ fn walk_on(cursor: &mut Cursor, body: &[u8], max: usize, mut floor: i64) -> Resu
         walked.count += 1;
     }
     if cursor.remaining() == 0
-        && let Some(behind) = cursor.next(body)
+        && let Some(behind) = cursor.pass(body)
     {
         behind?;
     }

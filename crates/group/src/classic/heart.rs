@@ -15,7 +15,6 @@ use crate::cx::{Asked, Cx};
 use crate::identity::Identity;
 use crate::outbox::Asker;
 use crate::pace::Pace;
-use crate::planted::planted;
 use crate::requests::GroupRequest;
 use crate::step::Step;
 
@@ -52,9 +51,7 @@ impl Heart {
         }
         self.deadline = Some(cx.now + cx.config.session_timeout);
         self.next = Some(cx.now + self.pace.wait(cx.now, cx.config.heartbeat_interval));
-        if !planted!(OldGenerationEndsNew) {
-            self.in_flight = None;
-        }
+        self.in_flight = None;
     }
 
     pub(super) fn stop(&mut self) {
@@ -109,12 +106,11 @@ impl Heart {
 impl Member {
     pub(crate) fn beat(&mut self, cx: &mut Cx<'_>, token: Token, response: HeartbeatResponse) -> Step {
         let Some(beat) = self.heart.take(token) else { return Step::Continue };
-        let current = beat.generation == self.generation || planted!(OldGenerationEndsNew);
+        let current = beat.generation == self.generation;
         match response.error_code {
             ErrorCode::NONE => {
                 cx.coordinator.works();
-                let seen = if planted!(SessionFromAnswer) { cx.now } else { beat.sent };
-                self.heart.alive(seen, cx.config);
+                self.heart.alive(beat.sent, cx.config);
                 self.heard = Some(beat.sent);
                 Step::Continue
             }
@@ -137,7 +133,7 @@ impl Member {
             code @ (ErrorCode::ILLEGAL_GENERATION
             | ErrorCode::UNKNOWN_MEMBER_ID
             | ErrorCode::FENCED_INSTANCE_ID) => {
-                if current && !planted!(GoesOnUnknown) {
+                if current {
                     fenced(code, "a heartbeat was refused")
                 } else {
                     Step::Continue

@@ -12,7 +12,6 @@ use super::{Contest, Member, fenced};
 use crate::api::{CallLane, Event, Token, TopicPartition};
 use crate::cx::Cx;
 use crate::outbox::Asker;
-use crate::planted::planted;
 use crate::requests::GroupRequest;
 use crate::step::Step;
 use crate::subscription::{decode_assignment, encode_subscription};
@@ -51,8 +50,8 @@ impl Member {
             ..Default::default()
         };
         let timeout = cx.config.request_timeout.max(cx.config.rebalance_timeout + JOIN_SLACK);
-        let lane = if planted!(JoinsOnHeartbeatLane) { CallLane::Group } else { CallLane::Join };
-        let Some(asked) = cx.ask(Asker::Member, lane, GroupRequest::JoinGroup(request), timeout) else {
+        let Some(asked) = cx.ask(Asker::Member, CallLane::Join, GroupRequest::JoinGroup(request), timeout)
+        else {
             return;
         };
         self.joined = self.subscription.clone();
@@ -100,9 +99,6 @@ impl Member {
                     // The group has become one of the consumer protocol, whose sessions start with that.
                     self.unparked(cx);
                     self.heard = Some(cx.now);
-                }
-                if planted!(JoinsWithoutPause) {
-                    return Step::Continue;
                 }
                 self.state = State::Joining { due: Due::At(cx.now + self.backoff.failed()) };
                 return Step::Continue;
@@ -209,16 +205,12 @@ impl Member {
 
     pub(crate) fn synced(&mut self, cx: &mut Cx<'_>, token: Token, response: SyncGroupResponse) -> Step {
         let State::Syncing { asked, protocol } = &self.state else { return Step::Continue };
-        if asked.token != token && !planted!(TakesOldSync) {
+        if asked.token != token {
             return Step::Continue;
         }
         let (asked, protocol) = (*asked, protocol.clone());
         match response.error_code {
             ErrorCode::NONE => self.awaited = None,
-            ErrorCode::REBALANCE_IN_PROGRESS if planted!(SyncRefusedIsStable) => {
-                self.state = State::Stable;
-                return Step::Continue;
-            }
             ErrorCode::REBALANCE_IN_PROGRESS => {
                 self.join_again(cx.now);
                 return Step::Continue;
@@ -303,12 +295,12 @@ impl Member {
         }
         self.state = State::Stable;
         cx.out.event(Event::Assigned { epoch: self.epoch, added, all: assigned.into_iter().collect() });
-        if !revoked.is_empty() && !planted!(KeepsWhatGoesToOthers) {
+        if !revoked.is_empty() {
             // Only a cooperative member still owns something here; it tells the others by joining once more.
             self.rejoin = None;
             self.reason = Some("partitions were given up for another member".into());
             self.revoke_then_join(cx, revoked);
-        } else if self.subscription != self.joined && !planted!(ForgetsSubscription) {
+        } else if self.subscription != self.joined {
             self.rejoin = Some("the subscription changed".into());
         }
         self.check_watch(cx);

@@ -12,7 +12,6 @@ use crate::assignor::{
     Assignment, Assignor, ByMember, GroupSubscription, MemberSubscription, RebalanceProtocol,
 };
 use crate::cx::Cx;
-use crate::planted::planted;
 use crate::step::Step;
 use crate::subscription::{AssignmentWriter, Names};
 use crate::{GroupError, GroupErrorKind, SortedSet, TopicMap};
@@ -74,7 +73,7 @@ impl Member {
             }
             encoded(group, &shares)
         };
-        let with_racks = group.has_racks() && !planted!(LeaderIgnoresRacks);
+        let with_racks = group.has_racks();
         let seen = cx.topics.map().snapshot(&topics, with_racks);
         self.watch = Some(Watch { topics, with_racks, seen });
         *ready = Some(assignments);
@@ -83,7 +82,7 @@ impl Member {
 
     /// Asks for a rejoin when the group's topics are not what they were.
     pub(super) fn check_watch(&mut self, cx: &Cx<'_>) {
-        let Some(watch) = self.watch.as_ref().filter(|_| !planted!(LeaderDoesNotWatch)) else { return };
+        let Some(watch) = &self.watch else { return };
         if matches!(self.state, State::Stable)
             && cx.topics.map().snapshot(&watch.topics, watch.with_racks) != watch.seen
         {

@@ -10,7 +10,6 @@ use super::state::{Due, State, Then};
 use crate::api::{CallLane, Token};
 use crate::cx::Cx;
 use crate::outbox::Asker;
-use crate::planted::planted;
 use crate::requests::{GroupRequest, LeaveGroup};
 use crate::step::Step;
 use crate::{GroupError, GroupErrorKind};
@@ -56,7 +55,7 @@ impl Member {
             match &mut self.state {
                 State::Over => return Step::Continue,
                 State::Leaving { then, .. } => *then = Then::Over,
-                _ if !commits_done && !planted!(LeavesBeforeCommits) => return Step::Continue,
+                _ if !commits_done => return Step::Continue,
                 State::Suspended => return self.parted(Then::Over),
                 _ => {
                     self.reason = Some(reason.clone());
@@ -73,8 +72,7 @@ impl Member {
     /// Begins to leave, if the coordinator knows this member and is to be told.
     fn part(&mut self, cx: &Cx<'_>, then: Then) -> Step {
         self.heart.stop();
-        let stays = cx.config.instance_id.is_some() && !planted!(StaticLeaves);
-        if self.member_id.is_empty() || stays {
+        if self.member_id.is_empty() || cx.config.instance_id.is_some() {
             return self.parted(then);
         }
         // After a session the coordinator knows by itself.

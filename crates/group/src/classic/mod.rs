@@ -18,7 +18,6 @@ use crate::backoff::Backoff;
 use crate::config::Config;
 use crate::cx::{Asked, Cx};
 use crate::identity::{Identity, Ownership};
-use crate::planted::planted;
 use crate::step::Step;
 use crate::{GroupError, GroupErrorKind, SortedSet};
 
@@ -141,9 +140,7 @@ impl Member {
                 Step::Continue
             }
             _ if nothing => self.leave("the consumer unsubscribed".into()),
-            _ if self.subscription != self.joined && !planted!(ForgetsSubscription) => {
-                self.rejoin(cx, "the subscription changed".into())
-            }
+            _ if self.subscription != self.joined => self.rejoin(cx, "the subscription changed".into()),
             _ => Step::Continue,
         }
     }
@@ -184,7 +181,6 @@ impl Member {
         self.reason = Some(reason);
         let wanted = |partition: &TopicPartition| self.subscription.contains(&partition.topic);
         let partitions: SortedSet<_> = match self.protocol {
-            _ if planted!(EagerJoinsWithPartitions) => SortedSet::new(),
             RebalanceProtocol::Eager => self.owned.keys().cloned().collect(),
             RebalanceProtocol::Cooperative => self.owned.keys().filter(|p| !wanted(p)).cloned().collect(),
         };
@@ -224,17 +220,14 @@ impl Member {
         committing: impl Fn(&SortedSet<TopicPartition>) -> bool,
     ) {
         let State::Revoking { partitions, deadline, released, .. } = &self.state else { return };
-        if !(*released || planted!(JoinsBeforeRelease)) {
+        if !*released {
             return;
         }
-        if *deadline > cx.now && committing(partitions) && !planted!(JoinsBeforeCommits) {
+        if *deadline > cx.now && committing(partitions) {
             return;
         }
         self.owned.retain(|partition, _| !partitions.contains(partition));
         self.state = State::Joining { due: Due::Now };
-        if planted!(NoJoinAfterGivingUp) && self.protocol == RebalanceProtocol::Cooperative {
-            self.state = State::Stable;
-        }
     }
 
     /// A commit was refused because this is no member. What was said to an older identity is not about this one.
@@ -270,7 +263,7 @@ impl Member {
     }
 
     pub(super) fn drop_partitions(&mut self, cx: &mut Cx<'_>, error: &GroupError) {
-        if self.owned.is_empty() || planted!(LosesNothing) {
+        if self.owned.is_empty() {
             return;
         }
         let mut owned = std::mem::take(&mut self.owned);
@@ -318,10 +311,7 @@ impl Member {
 
     /// What time alone has made due: an expired session, an assignment that waited long enough for metadata, a rejoin.
     pub(crate) fn tick(&mut self, cx: &mut Cx<'_>) -> Step {
-        if self.heart.expired(cx.now)
-            && !planted!(NoSessionEnd)
-            && !matches!(self.state, State::Joining { due: Due::Sent(..) })
-        {
+        if self.heart.expired(cx.now) && !matches!(self.state, State::Joining { due: Due::Sent(..) }) {
             let what =
                 format!("no heartbeat was answered for {:?}, the session timeout", cx.config.session_timeout);
             let error = GroupError::new(GroupErrorKind::Fenced, what);
@@ -394,9 +384,7 @@ impl Member {
 
     /// Whether the coordinator expects heartbeats: not while it parks a JoinGroup of ours.
     fn beats(&self) -> bool {
-        let silent = planted!(SilentWhileRevoking) && matches!(self.state, State::Revoking { .. });
         self.generation >= 0
-            && !silent
             && matches!(
                 self.state,
                 State::Revoking { .. } | State::Assigning { .. } | State::Syncing { .. } | State::Stable
@@ -453,6 +441,6 @@ fn fenced(code: ErrorCode, what: &str) -> Step {
         }
         // The coordinator knows the member, but not in this generation.
         ErrorCode::ILLEGAL_GENERATION => Step::Lost { error, keep_member_id: true },
-        _ => Step::Lost { error, keep_member_id: planted!(KeepsUnknownId) },
+        _ => Step::Lost { error, keep_member_id: false },
     }
 }

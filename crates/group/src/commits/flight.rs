@@ -13,7 +13,6 @@ use crate::cx::{Asked, Cx};
 use crate::identity::Identity;
 use crate::ids::topic_names;
 use crate::outbox::Asker;
-use crate::planted::planted;
 use crate::requests::{CommitTopic, GroupRequest, OffsetCommit};
 use crate::{GroupError, GroupErrorKind, SortedSet};
 
@@ -111,15 +110,11 @@ pub(super) fn fate(
     let what = format!("commit of {partition} at {}", item.value.offset);
     Fate::Settled(match code {
         Some(ErrorCode::NONE) => Ok(()),
-        Some(_) if planted!(FalseSuccess) => Ok(()),
         Some(
             ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::ILLEGAL_GENERATION | ErrorCode::STALE_MEMBER_EPOCH,
         ) if !identity.is_member() => {
             let what = format!("{what}: the group has members, and who is none of them may not commit to it");
             Err(GroupError { code, ..GroupError::new(GroupErrorKind::Fenced, what) })
-        }
-        Some(code @ ErrorCode::STALE_MEMBER_EPOCH) if planted!(StaleFails) => {
-            Err(GroupError::code(code, what))
         }
         // The membership may have changed while the commit was on its way; whether the partition is still ours is
         // looked at before it is sent again.

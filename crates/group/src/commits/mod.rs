@@ -18,7 +18,6 @@ use crate::cx::Cx;
 use crate::identity::Ownership;
 use crate::ids::{Ids, recreated};
 use crate::membership::Membership;
-use crate::planted::planted;
 use crate::{GroupError, GroupErrorKind, SortedSet};
 
 use answers::{Answers, Results};
@@ -81,7 +80,7 @@ impl Commits {
 
     /// Whether something is left to send, now or after a wait.
     pub(crate) fn pending(&self) -> bool {
-        !self.queue.is_empty() && (self.in_flight.is_none() || planted!(CommitsOverlap))
+        !self.queue.is_empty() && self.in_flight.is_none()
     }
 
     /// Whether every commit was answered.
@@ -125,11 +124,7 @@ impl Commits {
     /// Fails what is not ours any more.
     pub(crate) fn prune(&mut self, cx: &mut Cx<'_>, ownership: &Ownership<'_>) {
         self.refuse(cx, |partition, item| {
-            let stale = match ownership.since(partition) {
-                None => !planted!(CommitsWhatIsLost),
-                Some(since) => since != item.since && !planted!(CommitsEarlierOwnership),
-            };
-            stale.then(|| not_owned(partition))
+            (ownership.since(partition) != Some(item.since)).then(|| not_owned(partition))
         });
     }
 
@@ -251,7 +246,7 @@ fn flies(in_flight: &Option<Flight>, partition: &TopicPartition) -> bool {
 
 /// Whether a commit that names an ownership means the one that began at `since`.
 fn is_of(since: Epoch, named: Option<Epoch>) -> bool {
-    planted!(CommitsEarlierOwnership) || named.is_none_or(|named| named == since)
+    named.is_none_or(|named| named == since)
 }
 
 fn not_owned(partition: &TopicPartition) -> GroupError {

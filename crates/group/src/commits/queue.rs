@@ -4,7 +4,6 @@ use kavka_wire::Uuid;
 use litemap::LiteMap;
 
 use crate::api::{CommitId, Epoch, OffsetAndMetadata, TopicPartition};
-use crate::planted::planted;
 use crate::{GroupError, SortedSet};
 
 #[derive(Debug, Clone)]
@@ -58,10 +57,7 @@ impl Queue {
 
     /// Queues what was sent and not confirmed, unless a newer commit of the partition took its place.
     pub(super) fn again(&mut self, partition: TopicPartition, mut item: Item, why: GroupError) {
-        if planted!(ForgetsCommit) {
-            return;
-        }
-        if let Some(newer) = self.items.get_mut(&partition).filter(|_| !planted!(OldCommitWins)) {
+        if let Some(newer) = self.items.get_mut(&partition) {
             item.ids.retain(|id| !newer.ids.contains(id));
             newer.ids.append(&mut item.ids);
         } else {

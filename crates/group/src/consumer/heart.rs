@@ -2,18 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use kavka_wire::messages::consumer_group_heartbeat::{Assignment, RequestTopicPartitions};
+use kavka_wire::messages::consumer_group_heartbeat::RequestTopicPartitions;
 use kavka_wire::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use kavka_wire::{ByteString, ErrorCode};
 
 use super::Member;
 use super::refusal::refused;
 use super::state::{Beat, State};
-use crate::api::{CallError, CallLane, Event, GroupProtocol, Token, TopicPartition};
+use crate::api::{CallError, CallLane, Event, GroupProtocol, Token};
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::outbox::Asker;
-use crate::planted::planted;
 use crate::requests::GroupRequest;
 use crate::step::Step;
 use crate::{GroupError, GroupErrorKind};
@@ -28,8 +27,7 @@ impl Member {
     }
 
     fn is_due(&self, now: Instant) -> bool {
-        let waits = self.beat.is_some() && !planted!(ManyBeats);
-        if waits || self.hold.is_some_and(|hold| hold > now) {
+        if self.beat.is_some() || self.hold.is_some_and(|hold| hold > now) {
             return false;
         }
         match self.state {
@@ -83,22 +81,17 @@ impl Member {
             let none = self.pattern_told.then(ByteString::new);
             request.subscribed_topic_regex = self.subscription.regex.as_deref().map(Into::into).or(none);
         }
-        if full || (self.ack && !planted!(NeverReports)) {
+        if full || self.ack {
             let topic = |(topic_id, partitions)| RequestTopicPartitions {
                 topic_id,
                 partitions,
                 ..Default::default()
             };
-            let owned = self.by_id(self.owned.keys().filter(|partition| !self.omits(partition)));
+            // What is being given up is owned until it is.
+            let owned = self.by_id(self.owned.keys());
             request.topic_partitions = Some(owned.into_iter().map(topic).collect());
         }
         request
-    }
-
-    /// What is being given up is owned until it is.
-    fn omits(&self, partition: &TopicPartition) -> bool {
-        planted!(FullHeartbeatOmitsRevoking)
-            && matches!(&self.state, State::Member { revoking: Some(r) } if r.partitions.contains(partition))
     }
 
     pub(crate) fn beat(
@@ -124,9 +117,6 @@ impl Member {
                 cx.coordinator_lost(beat.asked);
                 // The lookup waits as long as is needed.
                 self.hold = None;
-                Step::Continue
-            }
-            ErrorCode::FENCED_MEMBER_EPOCH | ErrorCode::UNKNOWN_MEMBER_ID if planted!(GoesOnFenced) => {
                 Step::Continue
             }
             ErrorCode::FENCED_MEMBER_EPOCH | ErrorCode::UNKNOWN_MEMBER_ID => {
@@ -186,9 +176,7 @@ impl Member {
         } else {
             self.hurried = false;
         }
-        let ignored =
-            |assigned: &Assignment| planted!(EmptyIsNoAssignment) && assigned.topic_partitions.is_empty();
-        if let Some(assignment) = response.assignment.as_ref().filter(|assigned| !ignored(assigned)) {
+        if let Some(assignment) = &response.assignment {
             self.aim(beat.sent, assignment);
         }
         self.reconcile(cx);
@@ -209,9 +197,7 @@ impl Member {
 
     /// After a heartbeat that failed it is not certain what the coordinator knows: the next one says everything, and not at once.
     fn failure(&mut self, now: Instant) {
-        if !planted!(NoFullHeartbeat) {
-            self.known = None;
-        }
+        self.known = None;
         self.hold = Some(now + self.backoff.failed());
     }
 

@@ -11,7 +11,6 @@ use super::state::{Leaving, Reason, State, Then};
 use crate::api::{CallError, CallLane, Token};
 use crate::cx::Cx;
 use crate::outbox::Asker;
-use crate::planted::planted;
 use crate::requests::GroupRequest;
 use crate::step::Step;
 use crate::{GroupError, GroupErrorKind};
@@ -60,7 +59,7 @@ impl Member {
             match &mut self.state {
                 State::Over => return Step::Continue,
                 State::Leaving(leaving) => leaving.then = Then::Over,
-                _ if !commits_done && !planted!(LeavesBeforeCommits) => return Step::Continue,
+                _ if !commits_done => return Step::Continue,
                 State::Suspended => return self.parted(Then::Over),
                 _ => {
                     let beat = self.beat.take();
@@ -99,8 +98,7 @@ impl Member {
             return self.parted(then);
         }
         let waits = leaving.sent.is_some() || leaving.retry_at.is_some_and(|at| at > cx.now);
-        let follows = self.beat.is_none() || planted!(LeaveOvertakes);
-        if waits || !follows {
+        if waits || self.beat.is_some() {
             return Step::Continue;
         }
         let request = ConsumerGroupHeartbeatRequest {

@@ -19,7 +19,6 @@ use crate::config::Config;
 use crate::cx::Cx;
 use crate::identity::{Identity, Ownership};
 use crate::pace::Pace;
-use crate::planted::planted;
 use crate::step::Step;
 use crate::{GroupError, GroupErrorKind};
 
@@ -193,7 +192,7 @@ impl Member {
             // The application is done with these; only their commits were still waited for.
             owned.retain(|partition, _| !partitions.contains(partition));
         }
-        if !owned.is_empty() && !planted!(FencedLosesNothing) {
+        if !owned.is_empty() {
             self.epoch.0 += 1;
             let partitions = owned.into_iter().map(|(partition, _)| partition).collect();
             cx.out.event(Event::Lost { partitions, error: error.clone() });
@@ -204,19 +203,13 @@ impl Member {
     fn clear(&mut self) {
         self.owned.clear();
         self.ids.clear();
-        if !planted!(CarriesTargetOver) {
-            self.target = Target::default();
-        }
+        self.target = Target::default();
         (self.unsettled, self.announced, self.ack) = (false, false, false);
         (self.known, self.hold, self.next, self.deadline) = (None, None, None, None);
         self.pace.calm();
-        if !planted!(JoinsWithOldEpoch) {
-            self.name.epoch = 0;
-        }
+        self.name.epoch = 0;
         // An answer that is still to come is about the membership that ended.
-        if !planted!(TakesOldBeat) {
-            self.beat = None;
-        }
+        self.beat = None;
     }
 
     /// What time alone has made due: an expired session, a revocation that takes too long, a question to be asked again.
@@ -226,7 +219,7 @@ impl Member {
             error: GroupError::new(GroupErrorKind::Fenced, what),
             keep_member_id: true,
         };
-        if self.deadline.is_some_and(|deadline| deadline <= cx.now) && !planted!(NoConsumerSessionEnd) {
+        if self.deadline.is_some_and(|deadline| deadline <= cx.now) {
             let timeout = cx.config.session_timeout;
             return late(format!("no heartbeat was answered for {timeout:?}, the session timeout"));
         }

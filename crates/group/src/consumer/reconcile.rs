@@ -10,7 +10,6 @@ use super::Member;
 use super::state::{IdPartition, Revocation, State, Target};
 use crate::api::{Epoch, Event, TopicPartition};
 use crate::cx::Cx;
-use crate::planted::planted;
 use crate::step::Step;
 use crate::{SortedSet, TopicMap};
 
@@ -46,7 +45,7 @@ impl Member {
             id.is_some_and(|id| self.target.partitions.contains(&(*id, partition.partition)))
         };
         let gone: SortedSet<_> = self.owned.keys().filter(|partition| !wanted(partition)).cloned().collect();
-        if gone.is_empty() || planted!(TakesBeforeGivingUp) {
+        if gone.is_empty() {
             return self.take(cx);
         }
         self.epoch.0 += 1;
@@ -60,8 +59,7 @@ impl Member {
     /// The coordinator may act on a report of what is owned that it has not answered, and give to others what the report lacks: nothing
     /// is added to it meanwhile.
     fn may_take(&self) -> bool {
-        let reported = self.known.is_some() && self.beat.as_ref().is_none_or(|beat| !beat.reports);
-        reported || planted!(TakesDuringReport)
+        self.known.is_some() && self.beat.as_ref().is_none_or(|beat| !beat.reports)
     }
 
     /// Takes what is assigned and known by name; the rest follows when it is.
@@ -118,7 +116,7 @@ impl Member {
         } else if self.target.ask_at.is_none_or(|at| at <= cx.now)
             || !ids.iter().all(|id| self.target.unresolved.binary_search(id).is_ok())
         {
-            self.target.ask_at = Some(cx.now + self.asking.failed()).filter(|_| !planted!(AsksOnce));
+            self.target.ask_at = Some(cx.now + self.asking.failed());
             cx.out.event(Event::WantTopicIds { ids: ids.clone() });
         }
         self.target.unresolved = ids;
@@ -142,9 +140,7 @@ impl Member {
     ) {
         let State::Member { revoking: Some(revocation) } = &self.state else { return };
         let Revocation { partitions, deadline, released, .. } = revocation;
-        let released = *released || planted!(ReportsBeforeRelease);
-        let committing = |partitions| committing(partitions) && !planted!(ReportsBeforeCommits);
-        if !released || (*deadline > cx.now && committing(partitions)) {
+        if !*released || (*deadline > cx.now && committing(partitions)) {
             return;
         }
         self.owned.retain(|partition, _| !partitions.contains(partition));

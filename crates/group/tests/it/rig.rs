@@ -90,16 +90,6 @@ impl Call {
     }
 }
 
-/// With `KAVKA_PLANTED` the group makes the mistake of that name, which some test has to notice.
-pub(crate) fn plant() {
-    #[cfg(feature = "planted-bugs")]
-    {
-        use kavka_group::planted::{Bug, plant};
-        let name = std::env::var("KAVKA_PLANTED").unwrap_or_default();
-        plant(Bug::ALL.iter().copied().find(|bug| format!("{bug:?}") == name));
-    }
-}
-
 pub(crate) struct Rig {
     pub(crate) group: Group,
     pub(crate) now: Instant,
@@ -117,7 +107,6 @@ impl Rig {
         let mut config = Config::new("g");
         config.seed = 7;
         change(&mut config);
-        plant();
         Rig {
             group: Group::new(config),
             now: epoch_of_time(),

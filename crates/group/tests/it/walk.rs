@@ -12,7 +12,7 @@ use kavka_group::{
 use kavka_wire::ErrorCode;
 
 use crate::model::{Answers, Model, Parked, Phase, REBALANCE, SESSION};
-use crate::rig::{beat, epoch_of_time, left, map, ms, plant, topics};
+use crate::rig::{beat, epoch_of_time, left, map, ms, topics};
 
 struct Rng(u64);
 
@@ -112,7 +112,6 @@ impl World {
         config.rebalance_timeout = REBALANCE;
         config.request_timeout = ms(4_000);
         config.assignors = (self.assignors)();
-        plant();
         Actor {
             group: Group::new(config),
             owned: BTreeMap::new(),

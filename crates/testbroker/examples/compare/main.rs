@@ -5,7 +5,8 @@
 //! `group.consumer.min.heartbeat.interval.ms=200`. Ids, times, and whether and how an error is put into words are masked: they may differ.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-#[path = "../../tests/common/mod.rs"]
+#[path = "../../tests/it/common/mod.rs"]
+#[allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 mod common;
 mod configs;
 mod consumer;

@@ -72,11 +72,11 @@ fn run_tests(
     .into_iter()
     .chain(more.into_iter().map(|(name, value)| (name, value.into())))
     .collect();
-    let suite = |package: &str, arguments: &[String]| {
+    let suite = |package: &str, test: &str, arguments: &[String]| {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo
             .current_dir(root)
-            .args(["test", "--release", "--package", package, "--test", "kafka", "--"])
+            .args(["test", "--release", "--package", package, "--test", test, "--"])
             .args(arguments)
             .envs(variables.iter().cloned());
         let status = cargo.status().map_err(|e| format!("cargo: {e}"))?;
@@ -88,9 +88,9 @@ fn run_tests(
         }
     };
     let arguments = [&options.words[..], &options.rest[..]].concat();
-    suite("kavka-tests", &arguments)?;
+    suite("kavka-tests", "kafka", &arguments)?;
     // Who asks for some tests by name means those of the suite.
-    if arguments.is_empty() { suite("kavka-net", &[]) } else { Ok(()) }
+    if arguments.is_empty() { suite("kavka-net", "it", &["kafka::".to_owned()]) } else { Ok(()) }
 }
 
 /// The variables that say how to reach the other listeners.

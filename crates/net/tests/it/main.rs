@@ -1,0 +1,9 @@
+//! Connections and metadata against scripted brokers, and against a real Kafka if there is one.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, unreachable_pub)]
+
+mod connections;
+mod kafka;
+mod metadata;
+mod support;
+mod tcp;
