@@ -196,7 +196,9 @@ impl World {
             None => {
                 let since = if holding.topic.is_some() { 0 } else { holding.since };
                 let known = self.cluster.committed_since(&(topic, at.partition), since);
-                let fits = known.iter().any(|committed| committed.unwrap_or(0) == first);
+                // Of a topic that is gone nothing is known any more.
+                let gone = self.cluster.topics.get(&topic).is_none_or(|topic| topic.deleted);
+                let fits = gone || known.iter().any(|committed| committed.unwrap_or(0) == first);
                 (!fits).then(|| ("start", format!("what was committed is {known:?}")))
             }
         }

@@ -152,7 +152,7 @@ impl Plan {
             close_timeout: *rng.pick(&[3, 12]) * SECOND,
             fetch_wait: *rng.pick(&[500, 1_500]) * MS,
             batch: *rng.pick(&[2, 5, 500]),
-            partition_bytes: *rng.pick(&[300, 2_000, 1 << 20]),
+            partition_bytes: *rng.pick(&[700, 3_000, 1 << 20]),
         }
     }
 

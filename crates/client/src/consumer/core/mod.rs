@@ -189,8 +189,6 @@ impl Core {
             Timer::Metadata => self.subscription.refresh_at(),
             Timer::Refresh => self.commits.refresh.next_timeout(),
             Timer::Watchdog => self.watchdog.as_ref().and_then(Watchdog::next_timeout),
-            // A consumer that closes ends as a whole.
-            Timer::Overdue if self.ending.is_closing() => None,
             Timer::Overdue => self.revocations.next_timeout(),
             Timer::Closing => self.ending.next_timeout(),
         }

@@ -123,7 +123,10 @@ impl Core {
         tracing::warn!(count = placements.len(), "partitions were not released in time");
         placements.iter().for_each(|placement| placement.part());
         self.assignment.claim_ended();
-        self.tell(Told::Lost(placements));
+        // A consumer that closes has only its end to tell.
+        if !self.ending.is_closing() {
+            self.tell(Told::Lost(placements));
+        }
         for epoch in epochs {
             self.tell_group(Input::Released { epoch });
         }
