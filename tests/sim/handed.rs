@@ -103,7 +103,7 @@ impl World {
             return None;
         };
         let seen = proc.user.sees(at);
-        if !seen && !revoked && !proc.user.is_closing() && !proc.user.rests {
+        if !seen && !revoked && !proc.user.is_closing() && !proc.user.has_rested(self.now) {
             self.check
                 .violate("published", || format!("p{pid} is given {at}, and its handles do not see it"));
             return None;
@@ -234,8 +234,10 @@ impl World {
             return;
         }
         let patience = self.patience() + 2 * SECOND;
-        if user.waits_since().is_some_and(|since| since + patience < self.now) {
-            self.check.violate("answers", || format!("p{pid} has asked its consumer, and is not answered"));
+        if let Some((since, what)) = user.waits_since()
+            && since + patience < self.now
+        {
+            self.check.violate("answers", || format!("p{pid} is not answered by its consumer: {what}"));
         }
     }
 

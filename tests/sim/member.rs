@@ -514,7 +514,9 @@ impl World {
             if id.is_some() && own.id != id && (by_name || own.id.is_none()) {
                 // Another topic of the same name: it is read from its own committed offset.
                 own.serial = self.check.serial();
-                (own.id, own.started) = (id, false);
+                // One that was not known when it was assigned is no other one.
+                own.started &= own.id.is_none();
+                own.id = id;
                 proc.past.insert((at.clone(), own.epoch), (own.serial, own.id, own.first));
             }
         }
@@ -624,7 +626,7 @@ impl World {
             Event::Left => {
                 // The consumer may come back, as another member.
                 let proc = &mut self.procs[pid];
-                (proc.leaving, proc.membership) = (false, proc.membership + 1);
+                (proc.leaving, proc.suspended, proc.membership) = (false, false, proc.membership + 1);
                 (proc.epoch, proc.identity, proc.found, proc.looking) = (Epoch(0), None, None, None);
                 (proc.out, proc.anew_at, proc.join_by) = (false, self.now, None);
                 proc.past.clear();

@@ -150,8 +150,8 @@ impl Plan {
             patience: *rng.pick(&[4, 8]) * SECOND,
             commit_interval: *rng.pick(&[300, 1_000, 3_000]) * MS,
             close_timeout: *rng.pick(&[3, 12]) * SECOND,
-            fetch_wait: *rng.pick(&[500, 1_500]) * MS,
-            batch: *rng.pick(&[2, 5, 500]),
+            fetch_wait: *rng.pick(&[700, 2_500]) * MS,
+            batch: *rng.pick(&[3, 8, 500]),
             partition_bytes: *rng.pick(&[700, 3_000, 1 << 20]),
         }
     }
