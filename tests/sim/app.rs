@@ -417,7 +417,7 @@ impl World {
         let deadline = self.now + left * MS;
         let slow = self.faults && self.rng.once_in(self.plan.rates.slow);
         let never = slow && self.rng.once_in(3);
-        let long = self.strict && self.rng.once_in(8);
+        let long = self.strict && self.rng.once_in(8) && !self.procs[pid].user.is_closing();
         let work = match (slow, long) {
             (true, _) => self.rng.below(left * 3 / 2),
             // It has heard of the rebalance up to a heartbeat later than the coordinator began to count.

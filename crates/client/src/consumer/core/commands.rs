@@ -142,7 +142,9 @@ impl Core {
 
     /// Gives the partitions of an application that does not come to others.
     pub(super) fn watch_application(&mut self) {
-        let busy = self.ending.is_closing() || self.revocations.is_worked_on(self.now);
+        // One that consumes nothing has nothing to be taken from it.
+        let rests = self.options.source.wanted().is_empty() && self.revocations.is_empty();
+        let busy = self.ending.is_closing() || rests || self.revocations.is_worked_on(self.now);
         let paused = self.assignment.iter().all(|assigned| assigned.placement.is_paused());
         let Some(watchdog) = &mut self.watchdog else { return };
         if !watchdog.is_stalled(self.now, busy, paused) {

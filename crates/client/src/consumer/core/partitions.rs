@@ -59,6 +59,7 @@ impl Core {
         for partition in partitions {
             let Some(assigned) = self.assignment.remove(partition) else { continue };
             assigned.placement.retire();
+            self.revocations.taken(&assigned.placement.partition.topic, assigned.topic_id);
             if assigned.started {
                 slots.push(assigned.placement.slot);
             }

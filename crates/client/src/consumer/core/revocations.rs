@@ -44,9 +44,18 @@ impl Given {
 #[derive(Debug, Default)]
 pub(super) struct Revocations {
     given: LiteMap<u64, Given>,
+    /// The ids that topics had when partitions of theirs were last taken back.
+    ids: LiteMap<Arc<str>, Uuid>,
 }
 
 impl Revocations {
+    /// A partition is taken back, of the topic with this id. The metadata may know it no more, or another one.
+    pub(super) fn taken(&mut self, topic: &Arc<str>, id: Uuid) {
+        if !id.is_zero() {
+            self.ids.insert(topic.clone(), id);
+        }
+    }
+
     pub(super) fn give(
         &mut self,
         id: u64,
@@ -56,7 +65,12 @@ impl Revocations {
         cluster: &Cluster,
     ) {
         let of_group = !epochs.is_empty();
-        let mut given = Given { placements, epochs, deadline, of_group, topics: LiteMap::new() };
+        let known = placements.iter().filter_map(|placement| {
+            let name = &placement.partition.topic;
+            Some((name.clone(), *self.ids.get(name)?))
+        });
+        let topics = known.collect();
+        let mut given = Given { placements, epochs, deadline, of_group, topics };
         given.look_at_topics(cluster);
         self.given.insert(id, given);
     }
@@ -166,6 +180,23 @@ mod tests {
         assert!(!kept.is_forsaken() && !anew.is_forsaken() && !late.is_forsaken());
         revocations.look_at_topics(&cluster(&[("kept", 1), ("anew", 2), ("late", 5)]));
         assert!(!kept.is_forsaken() && anew.is_forsaken() && !late.is_forsaken());
+    }
+
+    #[test]
+    fn a_topic_that_is_missing_when_its_partitions_are_taken_back_is_not_taken_for_the_next_one() {
+        let mut revocations = Revocations::default();
+        let placement = placement("gone");
+        revocations.taken(&placement.partition.topic, Uuid([1; 16]));
+        revocations.give(
+            1,
+            vec![placement.clone()],
+            vec![Epoch(1)],
+            Instant::now(),
+            &cluster(&[("gone", 0)]),
+        );
+        assert!(!placement.is_forsaken());
+        revocations.look_at_topics(&cluster(&[("gone", 2)]));
+        assert!(placement.is_forsaken());
     }
 
     #[test]
