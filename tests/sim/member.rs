@@ -52,6 +52,9 @@ pub(crate) struct Open {
     pub(crate) since: u64,
 }
 
+/// The number of an ownership, its topic, and the one of that name when it began.
+type Past = (u64, Option<Uuid>, Option<Uuid>);
+
 pub(crate) struct Proc {
     pub(crate) slot: usize,
     /// It takes part by the consumer protocol.
@@ -76,7 +79,7 @@ pub(crate) struct Proc {
     pub(crate) wake: Option<u64>,
     pub(crate) owned: BTreeMap<TopicPartition, Own>,
     /// Ownerships of this membership: under which number offsets of theirs are asked to be committed, and of which topic.
-    past: BTreeMap<(TopicPartition, Epoch), (u64, Option<Uuid>, Option<Uuid>)>,
+    past: BTreeMap<(TopicPartition, Epoch), Past>,
     pub(crate) revocation: Option<Revocation>,
     pub(crate) epoch: Epoch,
     pub(crate) commits: BTreeMap<u64, Open>,
