@@ -6,6 +6,7 @@ use kavka_group::{Event, Subscription, TopicPartition};
 use kavka_wire::{ErrorCode, Uuid};
 
 use crate::cluster::{Change, Key};
+use crate::member::Own;
 use crate::net::Asker;
 use crate::plan::{Kind, MS};
 use crate::world::World;
@@ -27,6 +28,8 @@ pub(crate) struct Check {
     asks: BTreeMap<(usize, TopicPartition), Vec<Ask>>,
     /// The newest ask of a process that the coordinator has carried out.
     applied: BTreeMap<(usize, TopicPartition), usize>,
+    /// What may be committed under which ownership.
+    pub(crate) allowed: crate::handed::Allowance,
     /// Partitions that a process was told it lost, until it gets them again.
     lost: BTreeSet<(usize, TopicPartition)>,
     /// Joins per slot in the graceful phase, and since it has ended.
@@ -83,6 +86,13 @@ impl Check {
         let of = (pid, at.clone());
         let applied = self.applied.get(&of).is_some_and(|applied| *applied >= ask);
         self.asks.get(&of).and_then(|asks| asks.get(ask)).filter(|_| !applied).and_then(|ask| ask.id)
+    }
+
+    /// The newest offset of a topic that the coordinator has taken from a process.
+    pub(crate) fn committed_by(&self, pid: usize, at: &TopicPartition, topic: Uuid) -> Option<i64> {
+        let of = (pid, at.clone());
+        let ask = self.asks.get(&of)?.get(*self.applied.get(&of)?)?;
+        Some(ask.offset).filter(|_| ask.id == Some(topic))
     }
 
     pub(crate) fn newest(&self, pid: usize, at: &TopicPartition, offset: i64) -> Option<(usize, &Ask)> {
@@ -142,7 +152,7 @@ impl World {
             }
             Event::Lost { partitions, .. } => self.check_lost(pid, partitions),
             Event::CommitDone { id, results } => self.check_committed(pid, id.0, results),
-            Event::OffsetsFetched { id, results } => match self.fetch_known(pid, id.0) {
+            Event::OffsetsFetched { id, results } => match self.fetch_known(pid, *id) {
                 None => Some(("answers", format!("fetch {id:?} was answered twice"))),
                 Some(asked)
                     if asked.iter().any(|at| !results.contains_key(at)) || asked.len() != results.len() =>
@@ -330,10 +340,11 @@ impl World {
         self.check.applied.insert((pid, at.clone()), before.map_or(ask, |before| before.max(ask)));
         if !same {
             // By name, of a topic that was made anew meanwhile: no client can help it before version 10.
+            // An application would be told that the offset is out of range; here the records are simply there.
+            let missing = self.cluster.logs.get(&key).map_or(0, |log| offset - log.end);
+            self.cluster.produce(&key, missing);
             if let Some(log) = self.cluster.logs.get_mut(&key) {
                 log.handled = log.handled.max(offset);
-                // An application would be told that the offset is out of range; here the records are simply there.
-                log.end = log.end.max(offset);
             }
         } else if offset > handled {
             self.check
@@ -368,8 +379,7 @@ impl World {
     fn foreign(&self, pid: usize, at: &TopicPartition, key: Key) -> bool {
         let has = |pid: usize| {
             let proc = &self.procs[pid];
-            !proc.gone
-                && proc.owned.get(at).is_some_and(|own| own.id == Some(key.0) && own.position.is_some())
+            !proc.gone && proc.owned.get(at).is_some_and(|own| own.id == Some(key.0) && own.started)
         };
         !has(pid) && (0..self.procs.len()).any(|other| has(other) && !self.procs[other].is_forgotten())
     }
@@ -418,7 +428,8 @@ impl World {
 
     /// The coordinator gave a member up because it heard nothing of it.
     pub(crate) fn expired(&mut self, pid: usize) {
-        if self.strict && !self.procs[pid].gone {
+        // What is left of a membership that is over may be of one that was given up without a word.
+        if self.strict && !self.procs[pid].gone && self.procs[pid].membership == 0 {
             self.check
                 .violate("starved", || format!("p{pid}: its session ended although nothing went wrong"));
         }
@@ -460,6 +471,10 @@ impl World {
                 self.check.violate("suspended", || format!("p{pid} has stopped and still has partitions"));
                 return;
             }
+            self.sweep_user(pid);
+            if self.check.failed() {
+                return;
+            }
         }
     }
 
@@ -469,7 +484,8 @@ impl World {
         for (slot, of) in self.slots.iter().enumerate() {
             let Some(pid) = of.pid else { return Some(format!("slot {slot} is empty")) };
             let proc = &self.procs[pid];
-            if proc.suspended || proc.revocation.is_some() || proc.leaving {
+            let busy = proc.suspended || proc.revocation.is_some() || proc.leaving;
+            if busy || !proc.user.is_at_work(self.now) {
                 return Some(format!("p{pid} is not at work"));
             }
             for at in proc.owned.keys() {
@@ -477,8 +493,14 @@ impl World {
                     return Some(format!("p{pid} and p{other} both have {at}"));
                 }
             }
-            if let Some((at, _)) = proc.owned.iter().find(|(_, own)| own.position.is_none()) {
+            if let Some((at, _)) = proc.owned.iter().find(|(_, own)| !own.started) {
                 return Some(format!("p{pid} does not know where to read {at}"));
+            }
+            let told = |at: &TopicPartition, own: &Own| {
+                proc.user.holdings.get(at).is_some_and(|holding| holding.serial == own.claim)
+            };
+            if let Some((at, _)) = proc.owned.iter().find(|(at, own)| !told(at, own)) {
+                return Some(format!("the application of p{pid} does not know that it has {at}"));
             }
         }
         for (id, topic) in self.cluster.living() {
@@ -531,10 +553,14 @@ impl World {
                 let key = (id, at.partition);
                 let end = self.cluster.logs.get(&key).map_or(0, |log| log.end);
                 let committed = self.cluster.offset(&key).unwrap_or(0);
-                if own.position != Some(end) || committed != end {
-                    let position = own.position;
+                let holding = proc.user.holdings.get(at);
+                // Of one that is empty, or was read to its end by others, there is nothing to read.
+                let position = proc.user.position(at);
+                let read = holding.and_then(|holding| holding.next).or(position);
+                if read != Some(end) || committed != end {
+                    let paused = holding.is_some_and(|holding| holding.paused);
                     self.check.failure = Some(format!(
-                        "[liveness] p{pid}: {at} ends at {end}, was read to {position:?} and committed to {committed}"
+                        "[liveness] p{pid}: {at} ends at {end}, was read to {read:?} and committed to {committed}, paused {paused}"
                     ));
                     return;
                 }

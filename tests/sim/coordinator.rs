@@ -289,12 +289,19 @@ impl World {
             let asked = topic.partition_indexes.iter().zip(codes);
             let partitions =
                 asked.filter_map(|(partition, code)| Some((partition, code?))).map(|(partition, code)| {
-                    let offset = id.and_then(|id| self.cluster.offset(&(id, *partition)));
+                    let key = id.map(|id| (id, *partition));
+                    let offset = key.and_then(|key| self.cluster.offset(&key));
+                    let log = key.and_then(|key| self.cluster.logs.get(&key));
+                    // Of whoever knew it when it committed.
+                    let epoch = match (log, offset) {
+                        (Some(log), Some(offset)) if offset % 2 == 0 => log.epoch_before(offset),
+                        _ => -1,
+                    };
                     OffsetFetchResponsePartitions {
                         partition_index: *partition,
                         committed_offset: offset.filter(|_| code == ErrorCode::NONE).unwrap_or(-1),
                         error_code: code,
-                        committed_leader_epoch: -1,
+                        committed_leader_epoch: epoch,
                         metadata: Some("".into()),
                         ..Default::default()
                     }

@@ -1,5 +1,6 @@
 //! What goes wrong, or only changes.
 
+use crate::cluster::NODES;
 use crate::plan::{Kind, MS, SECOND};
 use crate::world::World;
 
@@ -11,7 +12,7 @@ impl World {
 
     /// One thing of those that happen to clusters and processes.
     pub(crate) fn disturb_roughly(&mut self) {
-        match self.rng.below(18) {
+        match self.rng.below(21) {
             0 | 1 => self.crash(),
             2 => {
                 let node = 1 + self.rng.below(self.plan.nodes as u64) as i32;
@@ -29,10 +30,9 @@ impl World {
             }
             4 | 15 => {
                 // A process stops for a while and has no idea.
-                if let Some(pid) =
-                    self.any().filter(|pid| !self.procs[*pid].suspended && !self.procs[*pid].leaving)
+                if let Some(pid) = self.any().filter(|pid| !self.procs[*pid].suspended && self.is_free(*pid))
                 {
-                    self.suspend(pid);
+                    self.stall(pid);
                 }
             }
             5 => self.break_some(),
@@ -43,17 +43,21 @@ impl World {
             11 | 12 => self.leave_some(),
             13 => self.crash_and_return(),
             14 => self.kick(),
+            16 | 17 => self.move_leaders(),
+            18 => self.rest_some(),
             _ => self.break_some(),
         }
     }
 
     /// One of the changes that hurt nobody.
     pub(crate) fn disturb_gracefully(&mut self) {
-        match self.rng.below(8) {
+        match self.rng.below(10) {
             0 | 1 => self.rejoin(),
             2 | 3 => self.leave_some(),
             4 | 5 => self.change_subscription(),
             6 => self.grow(),
+            7 => self.move_leaders(),
+            8 => self.rest_some(),
             _ => self.change_over(),
         }
         if self.rng.once_in(3) {
@@ -64,15 +68,15 @@ impl World {
     /// A subscription changes while its member is about to join.
     pub(crate) fn change_under_way(&mut self) {
         let dynamic = |world: &World, pid: usize| world.slots[world.procs[pid].slot].instance.is_none();
-        if let Some(pid) = self.any().filter(|pid| dynamic(self, *pid) && !self.procs[*pid].leaving) {
-            self.feed(pid, kavka_group::Input::Rejoin { reason: "the application wants it".into() });
+        if let Some(pid) = self.any().filter(|pid| dynamic(self, *pid) && self.is_free(*pid)) {
+            self.enforce_rebalance(pid, "the application wants it");
             let pause = self.rng.below(60) * MS;
             self.at(self.now + pause, crate::world::Ev::Change(pid));
         }
     }
 
     pub(crate) fn change_of(&mut self, pid: usize) {
-        if !self.procs[pid].gone && !self.procs[pid].leaving {
+        if !self.procs[pid].gone && !self.procs[pid].user.is_closing() {
             let subscription = self.plan.clone().subscribe(&mut self.rng);
             self.subscribe(pid, subscription);
         }
@@ -123,7 +127,7 @@ impl World {
 
     fn leave_some(&mut self) {
         let Some(pid) = self.any() else { return };
-        if !self.procs[pid].leaving && !self.procs[pid].suspended {
+        if self.is_free(pid) && !self.procs[pid].suspended {
             let slot = self.procs[pid].slot;
             self.upgrade(slot);
             self.leave(pid);
@@ -132,7 +136,7 @@ impl World {
 
     fn rejoin(&mut self) {
         if let Some(pid) = self.any() {
-            self.feed(pid, kavka_group::Input::Rejoin { reason: "the application wants it".into() });
+            self.enforce_rebalance(pid, "the application wants it");
         }
     }
 
@@ -140,10 +144,55 @@ impl World {
         let Some(pid) = self.any() else { return };
         // A classic coordinator takes no notice of a subscription that differs when a static member comes back.
         let settled = !self.procs[pid].modern && self.slots[self.procs[pid].slot].instance.is_some();
-        if !self.procs[pid].leaving && !settled {
+        if self.is_free(pid) && !settled {
             let subscription = self.plan.clone().subscribe(&mut self.rng);
             self.subscribe(pid, subscription);
         }
+    }
+
+    /// It neither ends nor rests.
+    fn is_free(&self, pid: usize) -> bool {
+        !self.procs[pid].user.is_closing() && !self.procs[pid].user.rests
+    }
+
+    /// A consumer consumes nothing for a while. A static member would be missed.
+    fn rest_some(&mut self) {
+        let Some(pid) = self.any() else { return };
+        if self.is_free(pid) && self.slots[self.procs[pid].slot].instance.is_none() {
+            self.unsubscribe(pid);
+        }
+    }
+
+    /// Other brokers lead some partitions.
+    fn move_leaders(&mut self) {
+        let keys: Vec<_> = self.cluster.logs.keys().copied().collect();
+        let up: Vec<i32> = (1..=NODES).filter(|node| !self.net.is_down(*node, self.now)).collect();
+        if up.is_empty() {
+            return;
+        }
+        for key in keys {
+            if self.rng.once_in(3) {
+                let leader = *self.rng.pick(&up);
+                self.cluster.lead(&key, leader);
+            }
+        }
+        self.trace.note(self.now, 23, [0, 0], || "leaders move".to_string());
+        self.look_at_parked();
+    }
+
+    /// A broker has stopped, and others lead what it led; or nobody does until it is back.
+    pub(crate) fn fail_over(&mut self, node: i32) {
+        let up: Vec<i32> = (1..=NODES).filter(|node| !self.net.is_down(*node, self.now)).collect();
+        if up.is_empty() || self.rng.once_in(4) {
+            return;
+        }
+        let led: Vec<_> =
+            self.cluster.logs.iter().filter(|(_, log)| log.leader == node).map(|(key, _)| *key).collect();
+        for key in led {
+            let leader = *self.rng.pick(&up);
+            self.cluster.lead(&key, leader);
+        }
+        self.look_at_parked();
     }
 
     fn grow(&mut self) {

@@ -4,6 +4,7 @@
 
 mod app;
 mod assign;
+mod broker;
 #[cfg(mistakes)]
 mod bugs;
 mod check;
@@ -13,6 +14,8 @@ mod consumer;
 mod coordinator;
 mod excuse;
 mod faults;
+mod handed;
+mod member;
 mod migrate;
 mod net;
 mod plan;

@@ -78,6 +78,16 @@ pub(crate) struct Plan {
     pub(crate) eager: bool,
     /// Members have racks, and replicas too.
     pub(crate) racks: bool,
+    /// The brokers have room for fetch sessions.
+    pub(crate) sessions: bool,
+    /// How long an application may leave things lie.
+    pub(crate) patience: u64,
+    pub(crate) commit_interval: u64,
+    pub(crate) close_timeout: u64,
+    pub(crate) fetch_wait: u64,
+    pub(crate) batch: usize,
+    /// The most bytes that are asked for at once of one partition; a consumer holds some times that.
+    pub(crate) partition_bytes: u32,
 }
 
 impl Plan {
@@ -136,6 +146,13 @@ impl Plan {
             sticky: seed % 2 == 1,
             eager: seed.is_multiple_of(3),
             racks: kind == Kind::Racks || kind == Kind::Mixed && seed.is_multiple_of(4),
+            sessions: !rng.once_in(5),
+            patience: *rng.pick(&[4, 8]) * SECOND,
+            commit_interval: *rng.pick(&[300, 1_000, 3_000]) * MS,
+            close_timeout: *rng.pick(&[3, 12]) * SECOND,
+            fetch_wait: *rng.pick(&[700, 2_500]) * MS,
+            batch: *rng.pick(&[3, 8, 500]),
+            partition_bytes: *rng.pick(&[700, 3_000, 1 << 20]),
         }
     }
 

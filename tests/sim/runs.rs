@@ -84,37 +84,37 @@ fn seeds(kind: Kind, usual: u64) {
 
 #[test]
 fn eager() {
-    seeds(Kind::Eager, 250);
+    seeds(Kind::Eager, 160);
 }
 
 #[test]
 fn cooperative() {
-    seeds(Kind::Cooperative, 300);
+    seeds(Kind::Cooperative, 200);
 }
 
 #[test]
 fn rolling() {
-    seeds(Kind::Rolling, 100);
+    seeds(Kind::Rolling, 70);
 }
 
 #[test]
 fn consumer() {
-    seeds(Kind::Consumer, 450);
+    seeds(Kind::Consumer, 290);
 }
 
 #[test]
 fn fallback() {
-    seeds(Kind::Fallback, 60);
+    seeds(Kind::Fallback, 50);
 }
 
 #[test]
 fn mixed() {
-    seeds(Kind::Mixed, 300);
+    seeds(Kind::Mixed, 190);
 }
 
 #[test]
 fn racks() {
-    seeds(Kind::Racks, 100);
+    seeds(Kind::Racks, 70);
 }
 
 #[test]

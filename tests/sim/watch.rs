@@ -109,6 +109,20 @@ impl World {
         }
     }
 
+    /// A request about records leaves a member.
+    pub(crate) fn watch_data(&mut self, pid: usize) {
+        let second = self.now / SECOND;
+        let proc = &mut self.procs[pid];
+        if proc.data_rate.0 != second {
+            proc.data_rate = (second, 0);
+        }
+        proc.data_rate.1 += 1;
+        if proc.data_rate.1 > 300 {
+            self.check
+                .violate("storm", || format!("p{pid} asked for records more than 300 times in a second"));
+        }
+    }
+
     /// What was released is only reported when its commits are settled, or its time is up.
     fn watch_drain(&mut self, pid: usize, reported: impl Fn((Option<Uuid>, i32)) -> bool) {
         let proc = &self.procs[pid];

@@ -4,31 +4,39 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kavka_group::{Epoch, GroupReply, GroupRequest, Input, Output, SortedSet, Token, TopicMap};
+use kavka_client::simulation::Happened;
+use kavka_group::SortedSet;
+use kavka_wire::Uuid;
 
-use crate::app::Proc;
+use crate::broker::Brokers;
 use crate::check::Check;
 use crate::cluster::Cluster;
 use crate::coordinator::Coordinator;
-use crate::net::{Asker, Net, Outgoing};
+use crate::member::Proc;
+use crate::net::{Asker, Net, Reply, Request, Tag};
 use crate::plan::{Kind, MS, Plan, SECOND};
 use crate::rng::{Rng, Trace};
 
 /// What is to happen.
 #[derive(Debug)]
 pub(crate) enum Ev {
-    Arrive(usize, Token, Box<GroupRequest>, i16),
+    Arrive(usize, Tag, Box<Request>, i16),
     /// A request of a broken connection arrives after all.
-    Overdue(usize, Token, Box<GroupRequest>, i16),
-    Answer(Asker, Box<GroupReply>),
+    Overdue(usize, Tag, Box<Request>, i16),
+    Answer(Asker, Box<Reply>),
     Broken(usize),
-    Late(usize, Token),
+    Late(usize, Tag),
+    /// A fetch has waited long enough.
+    Unpark(u64),
     Wake(usize),
     Poll(usize),
-    Release(usize, Epoch),
-    /// A process learns about topics: what was true in this version.
-    Tell(usize, Arc<TopicMap>, u64),
-    Resume(usize),
+    /// The application is done with a revocation.
+    Release(usize, u64),
+    /// A process learns about the cluster, as it was then. True: it has asked, and waits for it.
+    Tell(usize, Arc<kavka_net::Cluster>, bool),
+    /// Metadata could not be had.
+    NoMetadata(usize),
+    Names(usize, Option<Vec<(Uuid, Arc<str>)>>),
     /// The coordinator moves.
     Move,
     /// A subscription changes.
@@ -61,6 +69,7 @@ pub(crate) struct World {
     pub(crate) rng: Rng,
     pub(crate) plan: Plan,
     pub(crate) net: Net,
+    pub(crate) brokers: Brokers,
     pub(crate) cluster: Cluster,
     pub(crate) coordinator: Coordinator,
     pub(crate) procs: Vec<Proc>,
@@ -77,8 +86,6 @@ pub(crate) struct World {
     pub(crate) overtaken: bool,
     disturbing: bool,
     coordinator_at: Option<u64>,
-    /// What the application does about events, after all of them.
-    pub(crate) todo: Vec<(usize, Input)>,
 }
 
 /// How a run went.
@@ -118,6 +125,7 @@ impl World {
             queue: BTreeMap::new(),
             order: 0,
             net: Net::default(),
+            brokers: Brokers::default(),
             cluster,
             coordinator: Coordinator::new(&plan),
             procs: Vec::new(),
@@ -131,7 +139,6 @@ impl World {
             overtaken: false,
             disturbing: true,
             coordinator_at: None,
-            todo: Vec::new(),
             rng,
             plan,
         }
@@ -146,71 +153,6 @@ impl World {
         self.base + Duration::from_micros(self.now)
     }
 
-    /// Gives a member an input and carries out what it wants.
-    pub(crate) fn feed(&mut self, pid: usize, input: Input) {
-        self.feed_one(pid, input);
-        while !self.todo.is_empty() && !self.check.failed() {
-            let (pid, input) = self.todo.remove(0);
-            if !self.procs[pid].gone {
-                self.feed_one(pid, input);
-            }
-        }
-    }
-
-    fn feed_one(&mut self, pid: usize, input: Input) {
-        self.trace.steps += 1;
-        let now = self.instant();
-        if !matches!(input, Input::Timeout | Input::Reply { .. } | Input::Metadata(_)) {
-            self.trace.note(self.now, 4, [pid as u64, 0], || format!("p{pid} ▹ {input:?}"));
-        }
-        let mut outputs = std::mem::take(&mut self.procs[pid].outputs);
-        let group = &mut self.procs[pid].group;
-        group.handle(now, input);
-        while let Some(output) = group.poll() {
-            outputs.push(output);
-        }
-        let next = group.next_timeout();
-        if let Some(next) = next {
-            let nanos = next.saturating_duration_since(self.base).as_nanos();
-            let next = u64::try_from(nanos.div_ceil(1_000)).unwrap_or(u64::MAX);
-            // Once is a detour; again and again is a loop that never sleeps.
-            let spins = if next <= self.now { self.procs[pid].spins + 1 } else { 0 };
-            self.procs[pid].spins = spins;
-            if spins > 2 {
-                self.check
-                    .violate("busy loop", || format!("p{pid} wants to be called at once, again and again"));
-                return;
-            }
-            let next = next.max(self.now);
-            if self.procs[pid].wake != Some(next) {
-                self.procs[pid].wake = Some(next);
-                self.at(next, Ev::Wake(pid));
-            }
-        } else {
-            self.procs[pid].wake = None;
-        }
-        self.begin_events(pid);
-        for output in outputs.drain(..) {
-            match output {
-                Output::Call { token, to, lane, request, max_version, timeout } => {
-                    self.watch_call(pid, &request, lane);
-                    let timeout = u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX / 4);
-                    let outgoing = Outgoing { token, to, lane, request, max_version, timeout };
-                    self.send(pid, outgoing);
-                }
-                Output::Event(event) => {
-                    self.trace.note(self.now, 5, [pid as u64, 0], || format!("p{pid} ◂ {event:?}"));
-                    self.event(pid, event);
-                }
-            }
-            if self.check.failed() {
-                return;
-            }
-        }
-        self.procs[pid].outputs = outputs;
-        self.end_events(pid);
-    }
-
     /// Does the next thing; false when the time is over.
     fn step(&mut self, until: u64) -> bool {
         let Some((&(at, order), _)) = self.queue.first_key_value() else { return false };
@@ -221,21 +163,23 @@ impl World {
         let Some(ev) = self.queue.remove(&(at, order)) else { return false };
         self.now = at;
         match ev {
-            Ev::Arrive(conn, token, request, version) => self.arrive(conn, token, *request, version),
-            Ev::Overdue(conn, token, request, version) => self.overdue(conn, token, *request, version),
+            Ev::Arrive(conn, tag, request, version) => self.arrive(conn, tag, *request, version),
+            Ev::Overdue(conn, tag, request, version) => self.overdue(conn, tag, *request, version),
             Ev::Answer(asker, reply) => self.deliver(asker, *reply),
             Ev::Broken(conn) => self.broken(conn),
-            Ev::Late(pid, token) => self.late(pid, token),
+            Ev::Late(pid, tag) => self.late(pid, tag),
+            Ev::Unpark(number) => self.unpark(number),
             Ev::Wake(pid) => {
                 if self.procs[pid].wake == Some(at) && !self.procs[pid].gone {
                     self.procs[pid].wake = None;
-                    self.feed(pid, Input::Timeout);
+                    self.feed(pid, Happened::Timeout);
                 }
             }
             Ev::Poll(pid) => self.poll(pid),
-            Ev::Release(pid, epoch) => self.release(pid, epoch),
-            Ev::Tell(pid, map, version) => self.told(pid, map, version),
-            Ev::Resume(pid) => self.resume(pid),
+            Ev::Release(pid, number) => self.release(pid, number),
+            Ev::Tell(pid, cluster, asked) => self.told(pid, &cluster, asked),
+            Ev::NoMetadata(pid) => self.feed(pid, Happened::Refreshed(None)),
+            Ev::Names(pid, names) => self.feed(pid, Happened::Named(names)),
             Ev::Move => {
                 let node = self.coordinator.node % self.plan.nodes + 1;
                 self.move_coordinator(node, false);
@@ -275,6 +219,7 @@ impl World {
                 let records = self.rng.below(4) as i64;
                 self.cluster.produce(&key, records);
             }
+            self.look_at_parked();
         }
         self.at(self.now + 400 * MS, Ev::Produce);
     }
@@ -356,7 +301,7 @@ impl World {
         self.run_until(self.now + 10 * SECOND);
         for slot in 0..self.slots.len() {
             if let Some(pid) = self.slots[slot].pid.filter(|_| !self.check.failed()) {
-                self.feed(pid, Input::Rejoin { reason: "topics may have grown".into() });
+                self.enforce_rebalance(pid, "topics may have grown");
             }
         }
     }

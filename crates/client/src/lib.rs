@@ -15,6 +15,9 @@ pub use admin::{
     TopicDescription,
 };
 pub use client::{Client, ClientBuilder};
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub use consumer::simulation;
 pub use consumer::{
     Batch, BatchRecords, Claim, Closer, Consumer, ConsumerBuilder, ConsumerHandle, Event, GroupMetadata,
     IsolationLevel, OffsetReset, Revocation, SharedRecord, Start,

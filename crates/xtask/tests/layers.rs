@@ -17,7 +17,7 @@ const ALLOWED: &[(&str, &[&str], &[&str])] = &[
     ("kavka-client", &["kavka-wire", "kavka-net", "kavka-group"], &["kavka-testbroker"]),
     ("kavka", &["kavka-client", "kavka-testbroker"], &[]),
     ("kavka-cli", &["kavka", "kavka-testbroker"], &[]),
-    ("kavka-sim", &[], &["kavka-group", "kavka-wire"]),
+    ("kavka-sim", &[], &["kavka-client", "kavka-group", "kavka-net", "kavka-wire"]),
     ("kavka-tests", EVERYTHING, EVERYTHING),
     ("xtask", &[], &[]),
 ];

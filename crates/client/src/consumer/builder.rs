@@ -7,14 +7,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use kavka_group::assignor::Assignor;
 use kavka_group::{GroupProtocol, SortedSet, TopicPartition};
 use kavka_net::clock;
-use tokio::sync::{mpsc, watch};
 
-use super::command::Commands;
 use super::core::fetch::{FetchConfig, IsolationLevel, OffsetReset};
 use super::core::{Core, Options, Pulse, Source, Start};
-use super::driver::{Driver, Ends};
-use super::front::{Consumer, FrontEnds};
-use super::handle::ConsumerHandle;
+use super::desk::{Connected, Desk};
+use super::driver::Driver;
+use super::front::Consumer;
 use crate::Result;
 use crate::client::Client;
 
@@ -279,21 +277,16 @@ impl ConsumerBuilder {
     pub async fn start(self) -> Result<Consumer> {
         let client = self.client.clone();
         let options = self.into_options()?;
-        let (commands, inbox) = mpsc::unbounded_channel();
-        let (control, control_end) = mpsc::unbounded_channel();
-        let (items, items_end) = mpsc::unbounded_channel();
-        let (assignment, assignment_end) = watch::channel(Arc::default());
         let pulse = Arc::<Pulse>::default();
-        let ends = Ends { requests: inbox, control, items, assignment };
-        let handle = ConsumerHandle::new(Commands(commands), assignment_end, options.fetch.isolation);
+        let Connected { desk, requests, front, handle } =
+            Desk::connect(options.fetch.isolation, pulse.clone());
         // The wall clock, for resets by duration; everything else counts from `clock`.
         let wall_ms =
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
         let (max_batch_records, auto_commit) = (options.max_batch_records, options.auto_commit);
-        let core = Core::new(options, clock::now(), wall_ms, pulse.clone());
-        let driver = tokio::spawn(Driver::new(client.net().clone(), core, ends).run());
-        let ends = FrontEnds { control: control_end, items: items_end, pulse };
-        Ok(Consumer::new(handle, ends, max_batch_records, auto_commit, driver))
+        let core = Core::new(options, clock::now(), wall_ms, pulse);
+        let driver = tokio::spawn(Driver::new(client.net().clone(), core, desk, requests).run());
+        Ok(Consumer::new(handle, front, max_batch_records, auto_commit, Some(driver)))
     }
 
     fn into_options(self) -> Result<Options> {

@@ -19,7 +19,7 @@ use crate::{Error, ErrorKind, Result};
 #[derive(Clone)]
 pub struct Claim {
     /// The one that it was made from; the current one is another after a seek.
-    placement: Arc<Placement>,
+    pub(super) placement: Arc<Placement>,
     handle: ConsumerHandle,
 }
 

@@ -11,23 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kavka_net::{Net, clock};
-use litemap::LiteMap;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::calls::{self, Calls, Done, Lanes};
-use super::chunk::Chunk;
-use super::command::{Control, Item, Request, Waiter};
-use super::core::{Ask, Core, Handed, Input, Output, Snapshot, Wish};
-use super::retained::Retained;
+use super::command::Request;
+use super::core::{Core, Input, Wish};
+use super::desk::{Desk, Errand};
 use crate::Error;
-
-/// The channels between a driver and its consumer.
-pub(super) struct Ends {
-    pub(super) requests: mpsc::UnboundedReceiver<Request>,
-    pub(super) control: mpsc::UnboundedSender<Control>,
-    pub(super) items: mpsc::UnboundedSender<Item>,
-    pub(super) assignment: watch::Sender<Arc<Snapshot>>,
-}
 
 /// See the [module](self).
 pub(super) struct Driver {
@@ -35,24 +25,19 @@ pub(super) struct Driver {
     net: Net,
     lanes: Lanes,
     calls: Calls,
-    ends: Ends,
-    /// Rung when the budget has room that the core waits for.
-    room: Arc<Notify>,
-    waiters: LiteMap<Ask, Waiter>,
-    last_ask: u64,
+    desk: Desk,
+    requests: mpsc::UnboundedReceiver<Request>,
     tracked: Tracked,
 }
 
 impl Driver {
-    pub(super) fn new(net: Net, core: Core, ends: Ends) -> Self {
+    pub(super) fn new(net: Net, core: Core, desk: Desk, requests: mpsc::UnboundedReceiver<Request>) -> Self {
         let mut driver = Driver {
             core,
             lanes: Lanes::new(&net),
             calls: Calls::default(),
-            ends,
-            room: Arc::default(),
-            waiters: LiteMap::new(),
-            last_ask: 0,
+            desk,
+            requests,
             tracked: Tracked { net: net.clone(), topics: Vec::new(), all: false },
             net,
         };
@@ -64,7 +49,7 @@ impl Driver {
     /// Runs until the consumer is closed or cannot go on. Dropped before, it leaves and commits nothing.
     pub(super) async fn run(mut self) {
         let mut changes = self.net.changes();
-        let room = self.room.clone();
+        let room = self.desk.room();
         let cluster = changes.borrow_and_update().clone();
         self.tell(Input::Cluster(cluster));
         while !self.drain() {
@@ -73,7 +58,7 @@ impl Driver {
             tokio::select! {
                 biased;
                 done = self.calls.next() => self.on_done(done),
-                request = self.ends.requests.recv() => match request {
+                request = self.requests.recv() => match request {
                     Some(request) => self.on_requests(request),
                     None => return,
                 },
@@ -93,12 +78,11 @@ impl Driver {
     /// Carries out all that the core says. True: it was the last.
     fn drain(&mut self) -> bool {
         while let Some(output) = self.core.poll() {
-            if let Output::Ended(reason) = output {
-                // A consumer that was dropped has nobody to tell.
-                let _ = self.ends.control.send(Control::Ended(reason));
-                return true;
+            match self.desk.pass(output) {
+                Some(Errand::End) => return true,
+                Some(errand) => self.carry(errand),
+                None => {}
             }
-            self.carry(output);
         }
         false
     }
@@ -120,44 +104,32 @@ impl Driver {
     fn on_requests(&mut self, first: Request) {
         self.on_request(first);
         // All that is there, before anything is planned.
-        while let Ok(request) = self.ends.requests.try_recv() {
+        while let Ok(request) = self.requests.try_recv() {
             self.on_request(request);
         }
     }
 
-    fn on_request(&mut self, Request { command, waiter }: Request) {
-        let ask = waiter.map(|waiter| {
-            self.last_ask += 1;
-            let ask = Ask(self.last_ask);
-            self.waiters.insert(ask, waiter);
-            ask
-        });
-        self.tell(Input::Command { command, ask });
+    fn on_request(&mut self, request: Request) {
+        let input = self.desk.take(request);
+        self.tell(input);
     }
 
-    fn carry(&mut self, output: Output) {
-        match output {
-            Output::Fetch(call) => self.calls.push(calls::fetch(self.net.clone(), self.lanes, call)),
-            Output::Farewell(call) => {
+    fn carry(&mut self, errand: Errand) {
+        match errand {
+            Errand::Fetch(call) => self.calls.push(calls::fetch(self.net.clone(), self.lanes, call)),
+            Errand::Farewell(call) => {
                 tokio::spawn(calls::fetch(self.net.clone(), self.lanes, call));
             }
-            Output::Group(call) => self.calls.push(calls::group(self.net.clone(), self.lanes, call)),
-            Output::Wish(wish) => self.wish(wish),
-            Output::LeaderHint(hint) => {
+            Errand::Group(call) => self.calls.push(calls::group(self.net.clone(), self.lanes, call)),
+            Errand::Wish(wish) => self.wish(wish),
+            Errand::LeaderHint(hint) => {
                 let endpoints = hint.endpoint.into_iter().collect();
                 self.net.leader_hint(hint.topic, hint.partition, hint.leader, hint.leader_epoch, endpoints);
             }
-            Output::Assignment(snapshot) => drop(self.ends.assignment.send_replace(Arc::new(snapshot))),
-            Output::Answer(ask, answer) => {
-                if let Some(waiter) = self.waiters.remove(&ask) {
-                    waiter.answer(answer);
-                }
-            }
-            // A consumer that was dropped has nobody to tell, and ends this task.
-            Output::Told(told) => drop(self.ends.control.send(Control::Told(told))),
-            Output::Handed(handed) => self.handed(handed),
-            // It was taken out of the queue before.
-            Output::Ended(_) => {}
+            // Nothing is left to carry.
+            Errand::End => {}
+            #[cfg(feature = "simulation")]
+            Errand::Heard(_) => {}
         }
     }
 
@@ -176,19 +148,6 @@ impl Driver {
             }
             Wish::Names(ids) => self.calls.push(calls::names(self.net.clone(), ids)),
         }
-    }
-
-    fn handed(&mut self, handed: Handed) {
-        let item = match handed {
-            Handed::Records { placement, fetched } => {
-                Item::Records(Chunk::new(fetched, placement, self.room.clone()))
-            }
-            // Counts the bytes back, and rings if somebody waits for them.
-            Handed::Late(fetched) => return drop(Retained::new(fetched.charge, self.room.clone())),
-            Handed::Position { placement, offset } => Item::Position { placement, offset },
-            Handed::Failed { placements, error } => Item::Failed { placements, error },
-        };
-        let _ = self.ends.items.send(item);
     }
 }
 

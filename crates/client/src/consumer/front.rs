@@ -43,7 +43,7 @@ pub struct Consumer {
     unproven: Option<(Arc<Placement>, i64, i32)>,
     auto_commit: bool,
     ended: bool,
-    /// Not set once it may end by itself.
+    /// Not set once it may end by itself, and in a simulation, which drives by itself.
     driver: Option<JoinHandle<()>>,
 }
 
@@ -69,7 +69,7 @@ impl Consumer {
         ends: FrontEnds,
         max_batch_records: usize,
         auto_commit: bool,
-        driver: JoinHandle<()>,
+        driver: Option<JoinHandle<()>>,
     ) -> Self {
         Consumer {
             handle,
@@ -82,7 +82,7 @@ impl Consumer {
             unproven: None,
             auto_commit,
             ended: false,
-            driver: Some(driver),
+            driver,
         }
     }
 
@@ -357,12 +357,16 @@ impl Consumer {
         }
         let (reply, outcome) = oneshot::channel();
         let sent = self.handle.inner.commands.request(Command::Close, Some(Waiter::Done(reply)));
-        let Some(driver) = self.driver.take().filter(|_| sent.is_ok()) else {
+        if sent.is_err() {
             return self.reason();
-        };
+        }
+        // From here on it ends by itself.
+        let driver = self.driver.take();
         let outcome = answer(outcome).await;
-        // It only has to return; an error is a panic, which the runtime has reported.
-        let _ = driver.await;
+        if let Some(driver) = driver {
+            // It only has to return; an error is a panic, which the runtime has reported.
+            let _ = driver.await;
+        }
         outcome
     }
 

@@ -181,7 +181,8 @@ impl ConsumerHandle {
         self.set_subscription(wanted).await
     }
 
-    /// Consumes nothing until the next [`subscribe`](Self::subscribe): the partitions are revoked, and the group is left.
+    /// Consumes nothing until the next [`subscribe`](Self::subscribe): the partitions are revoked, and the group is left. What is not
+    /// released by the revocation's deadline is told as lost.
     /// [`Consumer::event`](super::Consumer::event) waits meanwhile.
     ///
     /// Fails with [`ErrorKind::Configuration`] when the consumer was started with [`assign`](super::ConsumerBuilder::assign).

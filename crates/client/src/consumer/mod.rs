@@ -8,12 +8,15 @@ mod chunk;
 mod claim;
 mod command;
 mod core;
+mod desk;
 mod driver;
 mod event;
 mod front;
 mod handle;
 mod retained;
 mod shared;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 
 pub use batch::{Batch, BatchRecords};
 pub use builder::ConsumerBuilder;

@@ -171,6 +171,9 @@ pub(crate) enum Output {
     Handed(Handed),
     /// It is over: as it was told to, or for this reason. Nothing comes behind it.
     Ended(Option<Error>),
+    /// What passed between the core and its group machine.
+    #[cfg(feature = "simulation")]
+    Heard(super::Heard),
 }
 
 /// What the application is told.

@@ -20,7 +20,7 @@ pub(super) struct Assigned {
     /// Whether records of this placement were handed over: from then on the consumer writes the position.
     pub(super) sent: bool,
     /// The topic's id when it was last looked at; zero while it is not known.
-    topic_id: Uuid,
+    pub(super) topic_id: Uuid,
 }
 
 /// All partitions of the consumer.

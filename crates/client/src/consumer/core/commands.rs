@@ -93,7 +93,8 @@ impl Core {
         self.check_member()?;
         self.subscription.check(&wanted)?;
         let cluster = self.cluster.clone();
-        self.subscription.set_wanted(wanted.clone(), &cluster);
+        let assigned = self.assignment.iter().map(|assigned| assigned.placement.partition.topic.clone());
+        self.subscription.set_wanted(wanted.clone(), &assigned.collect(), &cluster);
         let nothing = wanted.is_empty();
         self.options.source = Source::Subscribe(wanted);
         if nothing {
@@ -141,7 +142,9 @@ impl Core {
 
     /// Gives the partitions of an application that does not come to others.
     pub(super) fn watch_application(&mut self) {
-        let busy = self.ending.is_closing() || self.revocations.is_worked_on(self.now);
+        // One that consumes nothing has nothing to be taken from it.
+        let rests = self.options.source.wanted().is_empty() && self.revocations.is_empty();
+        let busy = self.ending.is_closing() || rests || self.revocations.is_worked_on(self.now);
         let paused = self.assignment.iter().all(|assigned| assigned.placement.is_paused());
         let Some(watchdog) = &mut self.watchdog else { return };
         if !watchdog.is_stalled(self.now, busy, paused) {
@@ -192,7 +195,9 @@ impl Core {
         if !self.ending.is_closing() && self.ending.close(deadline, None) {
             let placements = self.take_out_all();
             if !placements.is_empty() {
-                self.give(placements, Vec::new(), deadline);
+                // The group may want them back at any moment, and waits no longer than that.
+                let group = self.member.rebalance_timeout().map(|timeout| after(self.now, timeout));
+                self.give(placements, Vec::new(), group.map_or(deadline, |group| group.min(deadline)));
             }
         }
     }

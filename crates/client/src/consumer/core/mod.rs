@@ -28,6 +28,8 @@ mod commits;
 mod committing;
 mod ending;
 pub(crate) mod fetch;
+#[cfg(feature = "simulation")]
+mod heard;
 mod later;
 mod member;
 mod options;
@@ -68,6 +70,8 @@ pub(crate) use api::{
     of_another_owner,
 };
 pub use api::{GroupMetadata, Start};
+#[cfg(feature = "simulation")]
+pub use heard::Heard;
 pub(crate) use member::MemberCall;
 pub(crate) use options::{Options, Source};
 pub(crate) use placement::{Placement, Snapshot};
@@ -185,6 +189,7 @@ impl Core {
             Timer::Metadata => self.subscription.refresh_at(),
             Timer::Refresh => self.commits.refresh.next_timeout(),
             Timer::Watchdog => self.watchdog.as_ref().and_then(Watchdog::next_timeout),
+            Timer::Overdue => self.revocations.next_timeout(),
             Timer::Closing => self.ending.next_timeout(),
         }
     }
@@ -210,6 +215,7 @@ impl Core {
             Timer::Metadata => self.subscription.refresh_in_time(),
             Timer::Refresh => self.refresh_offsets(),
             Timer::Watchdog => self.watch_application(),
+            Timer::Overdue => self.end_overdue(),
             Timer::Closing => {
                 let late = self.ending.late();
                 self.end(Some(late));
@@ -240,7 +246,11 @@ impl Core {
             said = true;
             match what {
                 Said::Call(call) => self.outputs.push_back(Output::Group(call)),
-                Said::Event(event) => self.on_event(event),
+                Said::Event(event) => {
+                    #[cfg(feature = "simulation")]
+                    self.outputs.push_back(Output::Heard(Heard::Said(event.clone())));
+                    self.on_event(event);
+                }
             }
         }
         said
@@ -312,6 +322,8 @@ impl Core {
     }
 
     fn tell_group(&mut self, input: kavka_group::Input) {
+        #[cfg(feature = "simulation")]
+        self.outputs.extend(Heard::asked(&input).map(Output::Heard));
         self.member.handle(self.now, input);
     }
 

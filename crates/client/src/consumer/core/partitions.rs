@@ -16,7 +16,7 @@ impl Core {
     pub(super) fn on_event(&mut self, event: Event) {
         match event {
             Event::Assigned { added, all, epoch } => {
-                self.subscription.keep_named(|topic| all.iter().any(|p| p.topic == *topic));
+                self.subscription.assigned(&all.into_iter().map(|partition| partition.topic).collect());
                 self.on_assigned(added, epoch);
             }
             Event::Revoke { epoch, partitions, deadline } => self.on_revoke(epoch, partitions, deadline),
@@ -59,6 +59,7 @@ impl Core {
         for partition in partitions {
             let Some(assigned) = self.assignment.remove(partition) else { continue };
             assigned.placement.retire();
+            self.revocations.taken(&assigned.placement.partition.topic, assigned.topic_id);
             if assigned.started {
                 slots.push(assigned.placement.slot);
             }
@@ -89,7 +90,7 @@ impl Core {
     pub(super) fn give(&mut self, placements: Vec<Arc<Placement>>, epochs: Vec<Epoch>, deadline: Instant) {
         self.last_revocation += 1;
         let id = self.last_revocation;
-        self.revocations.give(id, placements.clone(), epochs, deadline);
+        self.revocations.give(id, placements.clone(), epochs, deadline, &self.cluster);
         self.tell(Told::Revoked { id, placements, deadline });
     }
 
@@ -109,6 +110,24 @@ impl Core {
     pub(super) fn released(&mut self, id: u64) {
         let epochs = self.revocations.release(id);
         self.assignment.claim_ended();
+        for epoch in epochs {
+            self.tell_group(Input::Released { epoch });
+        }
+    }
+
+    /// What the application was asked for by the consumer itself, and has not given back in time, is lost to it: the consumer goes on.
+    pub(super) fn end_overdue(&mut self) {
+        let (placements, epochs) = self.revocations.overdue(self.now);
+        if placements.is_empty() {
+            return;
+        }
+        tracing::warn!(count = placements.len(), "partitions were not released in time");
+        placements.iter().for_each(|placement| placement.part());
+        self.assignment.claim_ended();
+        // A consumer that closes has only its end to tell.
+        if !self.ending.is_closing() {
+            self.tell(Told::Lost(placements));
+        }
         for epoch in epochs {
             self.tell_group(Input::Released { epoch });
         }

@@ -1,7 +1,7 @@
 //! What driver, consumer and handles share about one positioning of one partition.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU8, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, Ordering::SeqCst};
 
 use kavka_group::{OffsetAndMetadata, TopicPartition};
 use litemap::LiteMap;
@@ -26,7 +26,9 @@ pub(crate) struct Placement {
     pub(crate) tenure: Arc<Tenure>,
     state: AtomicU8,
     /// The topic was deleted, and another one has its name: what is known of offsets says nothing about that one.
-    topic_gone: AtomicBool,
+    /// That shows by the tenure's count of topics, which was this when the placement was made: what was read before a seek is of the
+    /// same topic.
+    topic: u32,
     paused: AtomicU8,
     /// Offset of the next record to hand out; -1 while it is not known. Written by the driver until it hands over the
     /// first records, from then on by the consumer.
@@ -52,13 +54,13 @@ impl Placement {
         paused: bool,
     ) -> Self {
         Placement {
+            topic: tenure.topics(),
             partition,
             slot,
             epoch,
             gauges,
             tenure,
             state: AtomicU8::new(LIVE),
-            topic_gone: AtomicBool::new(false),
             paused: AtomicU8::new(u8::from(paused)),
             position: AtomicI64::new(-1),
             stored: AtomicI64::new(-1),
@@ -84,12 +86,12 @@ impl Placement {
 
     /// Another topic has the name now: nothing that was read under this placement may be committed.
     pub(crate) fn forsake(&self) {
-        self.topic_gone.store(true, SeqCst);
+        self.tenure.next_topic();
         self.end();
     }
 
     pub(crate) fn is_forsaken(&self) -> bool {
-        self.topic_gone.load(SeqCst)
+        self.tenure.topics() != self.topic
     }
 
     pub(crate) fn is_paused(&self) -> bool {
@@ -166,6 +168,18 @@ mod tests {
             Arc::new(Tenure::new(None)),
             false,
         )
+    }
+
+    #[test]
+    fn what_was_read_before_a_seek_is_of_a_topic_that_is_gone_too() {
+        let first = placement();
+        let next = |tenure: &Arc<Tenure>| {
+            Placement::new(first.partition.clone(), 0, 2, Arc::default(), tenure.clone(), false)
+        };
+        let sought = next(&first.tenure);
+        assert!(!first.is_forsaken() && !sought.is_forsaken());
+        sought.forsake();
+        assert!(first.is_forsaken() && sought.is_forsaken() && !next(&first.tenure).is_forsaken());
     }
 
     #[test]

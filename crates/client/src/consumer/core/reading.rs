@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use kavka_group::{FetchId, FetchOutcomes, GroupError, GroupErrorKind, OffsetAndMetadata, TopicPartition};
+use kavka_group::{
+    FetchId, FetchOutcomes, GroupError, GroupErrorKind, OffsetAndMetadata, SortedSet, TopicPartition,
+};
 
 use super::Core;
 use super::api::{Answer, Ask, Handed, Start, without_group};
@@ -130,14 +132,15 @@ impl Core {
 
     /// Begins anew in topics that only have the name of what was read before.
     pub(super) fn restart_recreated(&mut self) {
+        // What is being given up belonged to the old ones, too.
+        self.revocations.look_at_topics(&self.cluster);
         let placements = self.assignment.look_at_topics(&self.cluster);
         if placements.is_empty() {
             return;
         }
-        let topics = placements.iter().map(|placement| placement.partition.topic.clone()).collect();
+        let topics: SortedSet<_> =
+            placements.iter().map(|placement| placement.partition.topic.clone()).collect();
         tracing::warn!(?topics, "topics were deleted and created again: they are read anew");
-        // What is being given up belonged to the old ones, too.
-        self.revocations.forsake(&topics);
         placements.iter().for_each(|placement| self.stop(placement));
         self.ask_committed(placements);
     }

@@ -1,6 +1,6 @@
 //! Since when, and until when, a partition is this consumer's.
 
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 use kavka_group::Epoch;
 
@@ -13,11 +13,18 @@ pub(crate) struct Tenure {
     pub(crate) since: Option<Epoch>,
     told: AtomicBool,
     ended: AtomicBool,
+    /// How often the topic was another one that has only the name.
+    topics: AtomicU32,
 }
 
 impl Tenure {
     pub(crate) fn new(since: Option<Epoch>) -> Self {
-        Tenure { since, told: AtomicBool::new(false), ended: AtomicBool::new(false) }
+        Tenure {
+            since,
+            told: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            topics: AtomicU32::new(0),
+        }
     }
 
     /// Notes that the application is told of its beginning. False: it has ended before that, and is not worth telling.
@@ -35,6 +42,15 @@ impl Tenure {
 
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(SeqCst)
+    }
+
+    pub(super) fn topics(&self) -> u32 {
+        self.topics.load(SeqCst)
+    }
+
+    /// Another topic has the name now.
+    pub(super) fn next_topic(&self) {
+        self.topics.fetch_add(1, SeqCst);
     }
 
     pub(crate) fn end(&self) {

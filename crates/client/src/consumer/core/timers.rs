@@ -19,12 +19,14 @@ pub(super) enum Timer {
     /// What is committed is committed again.
     Refresh,
     Watchdog,
+    /// The application has not released what it was asked for.
+    Overdue,
     /// The end of the patience with an end.
     Closing,
 }
 
 impl Timer {
-    pub(super) const ALL: [Timer; 9] = [
+    pub(super) const ALL: [Timer; 10] = [
         Timer::Group,
         Timer::Fetcher,
         Timer::Missing,
@@ -33,6 +35,7 @@ impl Timer {
         Timer::Metadata,
         Timer::Refresh,
         Timer::Watchdog,
+        Timer::Overdue,
         Timer::Closing,
     ];
 }

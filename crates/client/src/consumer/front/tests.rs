@@ -38,7 +38,7 @@ fn rig() -> Rig {
         false,
     );
     Rig {
-        consumer: Consumer::new(handle, ends, 500, false, driver),
+        consumer: Consumer::new(handle, ends, 500, false, Some(driver)),
         control,
         items,
         commands: commands_end,

@@ -136,6 +136,19 @@ impl Cluster {
         }
     }
 
+    /// A snapshot of a cluster that is made up.
+    #[cfg(feature = "simulation")]
+    #[doc(hidden)]
+    pub fn made_up(
+        brokers: LiteMap<i32, Broker>,
+        topics: LiteMap<Arc<str>, Arc<Topic>>,
+        generation: u64,
+    ) -> Self {
+        let mut cluster = Cluster { brokers, topics, generation, ..Cluster::default() };
+        cluster.index();
+        cluster
+    }
+
     fn index(&mut self) {
         let with_id = self.topics.iter().filter(|(_, topic)| !topic.id.is_zero());
         self.ids = with_id.map(|(name, topic)| (topic.id, name.clone())).collect();

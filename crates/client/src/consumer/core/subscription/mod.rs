@@ -97,10 +97,10 @@ impl Subscription {
         self.topics.check(wanted)
     }
 
-    /// Something else is to be consumed.
-    pub(super) fn set_wanted(&mut self, wanted: Wanted, cluster: &Cluster) {
+    /// Something else is to be consumed. `assigned`: of which topics the consumer has partitions.
+    pub(super) fn set_wanted(&mut self, wanted: Wanted, assigned: &SortedSet<Arc<str>>, cluster: &Cluster) {
         self.missing.keep(&wanted.names);
-        self.topics.set_wanted(wanted, cluster, &mut self.wishes);
+        self.topics.set_wanted(wanted, assigned, cluster, &mut self.wishes);
     }
 
     /// The protocol is known.
@@ -217,10 +217,8 @@ impl Subscription {
         }
     }
 
-    /// Of the topics that were assigned by their ids, only these are needed any more.
-    pub(super) fn keep_named(&mut self, needed: impl Fn(&Arc<str>) -> bool) {
-        if !self.naming.is_under_way() {
-            self.topics.keep_named(needed, &mut self.wishes);
-        }
+    /// Partitions of these topics are assigned, and of no others.
+    pub(super) fn assigned(&mut self, topics: &SortedSet<Arc<str>>) {
+        self.topics.assigned(topics, &mut self.wishes);
     }
 }

@@ -16,10 +16,6 @@ pub(super) struct Naming {
 }
 
 impl Naming {
-    pub(super) fn is_under_way(&self) -> bool {
-        !self.ids.is_empty()
-    }
-
     pub(super) fn want(&mut self, ids: Vec<Uuid>) {
         self.ids = ids;
     }

@@ -25,8 +25,8 @@ pub(super) struct Topics {
     matched: SortedSet<Arc<str>>,
     /// Those that the group's leader wants to know of, besides.
     led: SortedSet<Arc<str>>,
-    /// Those that were assigned by their id.
-    named: SortedSet<Arc<str>>,
+    /// Those that were assigned by their id, and whether they were assigned since they have a name.
+    named: LiteMap<Arc<str>, bool>,
     told: Option<Arc<TopicMap>>,
     /// The ids that topics had, and which topics had more than one.
     seen: LiteMap<Arc<str>, Uuid>,
@@ -48,7 +48,7 @@ impl Topics {
             whole: false,
             matched: SortedSet::new(),
             led: SortedSet::new(),
-            named: SortedSet::new(),
+            named: LiteMap::new(),
             told: None,
             seen: LiteMap::new(),
             recreated: SortedSet::new(),
@@ -85,11 +85,24 @@ impl Topics {
         if self.match_here == Some(true) { Ok(()) } else { wanted.check_told() }
     }
 
-    /// Something else is to be consumed.
-    pub(super) fn set_wanted(&mut self, wanted: Wanted, cluster: &Cluster, wishes: &mut VecDeque<Wish>) {
+    /// Something else is to be consumed. `assigned`: of which topics the consumer has partitions.
+    pub(super) fn set_wanted(
+        &mut self,
+        wanted: Wanted,
+        assigned: &SortedSet<Arc<str>>,
+        cluster: &Cluster,
+        wishes: &mut VecDeque<Wish>,
+    ) {
         // The new ones first: what stays is not forgotten in between.
         wishes.push_back(Wish::Track(wanted.names.iter().cloned().collect()));
         let old = std::mem::replace(&mut self.wanted, wanted);
+        if self.match_here != Some(true) {
+            // By a pattern they may stay assigned, and nothing would ask for their names again: they are known.
+            assigned
+                .iter()
+                .filter(|topic| old.names.contains(*topic))
+                .for_each(|topic| self.name(topic, wishes));
+        }
         wishes.push_back(Wish::Untrack(old.names.into_iter().collect()));
         self.settle_all(wishes);
         self.find(cluster);
@@ -133,17 +146,31 @@ impl Topics {
         self.led.extend(new);
     }
 
-    /// As [`want`](Self::want), for a topic that was assigned by its id.
+    /// As [`want`](Self::want), for a topic that is about to be assigned by its id.
     pub(super) fn name(&mut self, topic: &Arc<str>, wishes: &mut VecDeque<Wish>) {
-        if self.named.insert(topic.clone()) {
+        if !self.named.contains_key(topic) {
+            self.named.insert(topic.clone(), false);
             wishes.push_back(Wish::Track(vec![topic.clone()]));
         }
     }
 
-    /// Of the topics that were assigned by their ids, only these are needed any more.
-    pub(super) fn keep_named(&mut self, needed: impl Fn(&Arc<str>) -> bool, wishes: &mut VecDeque<Wish>) {
-        let unused: Vec<Arc<str>> = self.named.iter().filter(|topic| !needed(topic)).cloned().collect();
-        self.named.retain(|topic| needed(topic));
+    /// These are assigned, and no others. What comes neither by its name nor by a match on this side is kept from when it has a name,
+    /// or is assigned, to the first assignment without it.
+    pub(super) fn assigned(&mut self, topics: &SortedSet<Arc<str>>, wishes: &mut VecDeque<Wish>) {
+        for topic in topics {
+            if !self.wanted.names.contains(topic) && !self.matched.contains(topic) {
+                self.name(topic, wishes);
+            }
+        }
+        let mut unused = Vec::new();
+        self.named.retain(|topic, was_assigned| {
+            let stays = !*was_assigned || topics.contains(topic);
+            if !stays {
+                unused.push(topic.clone());
+            }
+            stays
+        });
+        self.named.iter_mut().for_each(|(topic, was_assigned)| *was_assigned |= topics.contains(topic));
         if !unused.is_empty() {
             wishes.push_back(Wish::Untrack(unused));
         }
@@ -155,8 +182,8 @@ impl Topics {
             return None;
         }
         let mut map = TopicMap::new();
-        let sets = [&self.wanted.names, &self.matched, &self.led, &self.named];
-        let names: SortedSet<Arc<str>> = sets.into_iter().flatten().cloned().collect();
+        let sets = [&self.wanted.names, &self.matched, &self.led].into_iter().flatten();
+        let names: SortedSet<Arc<str>> = sets.chain(self.named.keys()).cloned().collect();
         for name in &names {
             match cluster.topic(name) {
                 Some(topic) if topic.error == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
@@ -181,7 +208,7 @@ impl Topics {
     }
 
     pub(super) fn look_for_recreated(&mut self, cluster: &Cluster) {
-        for name in self.wanted.names.iter().chain(&self.matched).chain(&self.named) {
+        for name in self.wanted.names.iter().chain(&self.matched).chain(self.named.keys()) {
             let Some(topic) = cluster.topic(name).filter(|topic| topic.id != Uuid::ZERO) else { continue };
             match self.seen.get_mut(name) {
                 Some(seen) if *seen == topic.id => {}
@@ -205,4 +232,56 @@ fn info(cluster: &Cluster, topic: &Topic) -> TopicInfo {
     };
     let partitions = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
     TopicInfo { id: Some(topic.id).filter(|id| *id != Uuid::ZERO), partitions, racks }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> SortedSet<Arc<str>> {
+        names.iter().map(|name| Arc::from(*name)).collect()
+    }
+
+    /// How often each topic is asked to be kept.
+    fn kept(wishes: &mut VecDeque<Wish>) -> Vec<(String, i32)> {
+        let mut counts: LiteMap<String, i32> = LiteMap::new();
+        for wish in wishes.drain(..) {
+            let (topics, step) = match wish {
+                Wish::Track(topics) => (topics, 1),
+                Wish::Untrack(topics) => (topics, -1),
+                _ => continue,
+            };
+            for topic in topics {
+                *counts.entry(topic.to_string()).or_insert(0) += step;
+            }
+        }
+        counts.into_iter().filter(|(_, count)| *count != 0).collect()
+    }
+
+    #[test]
+    fn topics_that_stay_assigned_by_a_pattern_stay_in_the_metadata_until_they_are_not() {
+        let mut wishes = VecDeque::new();
+        let wanted = Wanted::names(["assigned", "other"].map(Arc::<str>::from));
+        let mut topics = Topics::new(wanted, Some(GroupProtocol::Consumer), &mut wishes);
+        let mut pattern = Wanted::default();
+        pattern.add_pattern("assigned|x").unwrap();
+        topics.set_wanted(pattern, &names(&["assigned"]), &Cluster::default(), &mut wishes);
+        topics.assigned(&names(&["assigned"]), &mut wishes);
+        assert_eq!(kept(&mut wishes), [("assigned".to_string(), 1)]);
+        topics.assigned(&names(&[]), &mut wishes);
+        assert_eq!(kept(&mut wishes), [("assigned".to_string(), -1)]);
+    }
+
+    #[test]
+    fn a_topic_that_got_its_name_is_kept_until_it_was_assigned_and_is_not_any_more() {
+        let mut wishes = VecDeque::new();
+        let mut topics = Topics::new(Wanted::default(), Some(GroupProtocol::Consumer), &mut wishes);
+        topics.name(&"soon".into(), &mut wishes);
+        // The answer before the one that assigns it.
+        topics.assigned(&names(&[]), &mut wishes);
+        topics.assigned(&names(&["soon", "known"]), &mut wishes);
+        assert_eq!(kept(&mut wishes), [("known".to_string(), 1), ("soon".to_string(), 1)]);
+        topics.assigned(&names(&["known"]), &mut wishes);
+        assert_eq!(kept(&mut wishes), [("soon".to_string(), -1)]);
+    }
 }
