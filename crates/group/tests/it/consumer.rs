@@ -128,6 +128,8 @@ fn joining_says_everything_and_owns_nothing() {
     assert_eq!(call.lane, CallLane::Group);
     assert_eq!((&*request.group_id, request.member_epoch, request.rebalance_timeout_ms), ("g", 0, 300_000));
     assert_eq!((request.member_id.len(), names(&call)), (22, Some(vec!["t"])), "an id of its own making");
+    let id: Uuid = request.member_id.parse().unwrap();
+    assert_eq!((id.0[6] >> 4, id.0[8] >> 6), (4, 2), "marked as a random one");
     assert_eq!(request.rack_id.as_deref(), Some("r1"));
     assert_eq!(request.server_assignor.as_deref(), Some("range"));
     assert_eq!(request.instance_id.as_deref(), Some("i"));

@@ -21,6 +21,7 @@ fn a_dynamic_member_leaves_with_its_reason() {
         (MEMBER, Some("the test is over"))
     );
     assert_eq!((&*request.at(2).member_id, request.at(2).members.len()), (MEMBER, 0));
+    assert_eq!((&*request.at(3).member_id, request.at(3).members.len()), ("", 1));
     rig.reply(&call, left(ErrorCode::NONE));
     assert!(rig.left());
 }

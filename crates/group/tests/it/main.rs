@@ -13,6 +13,7 @@ mod consumer;
 mod consumer_errors;
 mod consumer_leave;
 mod consumer_time;
+mod coordinator;
 mod errors;
 mod errors_offsets;
 mod join;
