@@ -1,6 +1,6 @@
 //! Connections and metadata against scripted brokers, and against a real Kafka if there is one.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, clippy::print_stderr, unreachable_pub)]
 
 mod connections;
 mod flood;
