@@ -220,6 +220,8 @@ impl Fetcher {
         if progress {
             let checked = cursor.position().map_or(-1, |before| before.checked).max(asked.leader_epoch);
             cursor.set_position(Position { offset: next_offset, epoch: leader_epoch, checked });
+            // There may be a newer leader than the one that was asked.
+            cursor.check_position();
             cursor.succeeded();
             let fetched = Fetched {
                 slot: asked.slot,
@@ -232,7 +234,11 @@ impl Fetcher {
                 answer_bytes: whole.record_bytes,
                 charge: Charge::new(&retained, &cursor.gauges, len),
             };
+            let unchecked = cursor.is_wanting();
             self.outputs.push_back(Output::Data(fetched));
+            if unchecked {
+                self.settle(asked.slot);
+            }
         }
         let Some(cursor) = self.current(asked) else { return progress };
         let (partition, broker) = (&cursor.partition, whole.broker);

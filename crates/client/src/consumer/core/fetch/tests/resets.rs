@@ -254,3 +254,34 @@ fn a_verdict_about_the_position_before_an_answer_is_asked_for_again() {
     assert_eq!(told(&rig.take_fetch().2), [(0, 15)]);
     assert_eq!(rig.positions, [(0, 1, 10)]);
 }
+
+#[test]
+fn a_position_has_the_leader_epoch_of_the_last_record_before_it() {
+    let mut rig = rig(OffsetReset::Earliest);
+    rig.handle(Input::Cluster(cluster(&[(1, 6)])));
+    rig.assign(&[0], Start::At(0));
+    for (base, epoch) in [(0, 4), (10, 5)] {
+        let (token, ..) = rig.take_fetch();
+        rig.reply_fetch(token, 7, vec![with_records(0, plain_batch(base, 10, epoch))]);
+    }
+    rig.handle(Input::Cluster(cluster(&[(2, 7)])));
+    rig.calls.retain(|call| matches!(call.request, FetchRequests::OffsetForLeaderEpoch(_)));
+    let (_, broker, request) = rig.take_epochs();
+    let asked = &request.topics[0].partitions[0];
+    assert_eq!((broker, asked.current_leader_epoch, asked.leader_epoch), (2, 7, 5));
+}
+
+#[test]
+fn a_position_was_checked_only_by_the_leader_epoch_that_its_fetch_was_asked_under() {
+    let mut rig = rig(OffsetReset::Earliest);
+    rig.handle(Input::Cluster(cluster(&[(1, 6)])));
+    rig.assign(&[0], Start::At(0));
+    let (token, ..) = rig.take_fetch();
+    // The same broker leads in a newer epoch; its answer is still about the one before.
+    rig.handle(Input::Cluster(cluster(&[(1, 7)])));
+    rig.reply_fetch(token, 7, vec![with_records(0, plain_batch(0, 10, 5))]);
+    assert_eq!(rig.data.len(), 1);
+    let (_, _, request) = rig.take_epochs();
+    let asked = &request.topics[0].partitions[0];
+    assert_eq!((asked.current_leader_epoch, asked.leader_epoch), (7, 5));
+}

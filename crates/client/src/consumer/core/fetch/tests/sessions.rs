@@ -237,3 +237,36 @@ fn a_newer_epoch_of_the_same_leader_is_told() {
     assert_eq!(told(&request), [(1, 0)]);
     assert_eq!(request.topics[0].partitions[0].current_leader_epoch, 6);
 }
+
+#[test]
+fn a_session_that_the_broker_closes_is_noticed_and_everything_is_told_anew() {
+    let mut rig = Rig::fetching(FetchConfig::default(), &[(1, 5), (1, 5)]);
+    let (token, ..) = rig.take_fetch();
+    rig.reply_fetch(token, 77, vec![with_records(0, plain_batch(0, 10, 5)), empty(1)]);
+    let (token, _, request) = rig.take_fetch();
+    assert_eq!((request.session_id, request.session_epoch), (77, 1));
+    // It has no more room for it (KIP-227); what it answers is good all the same.
+    rig.reply_fetch(token, 0, vec![with_records(0, plain_batch(10, 5, 5))]);
+    assert_eq!(rig.data.len(), 2);
+    let (_, _, request) = rig.take_fetch();
+    assert_eq!((request.session_id, request.session_epoch), (0, 0));
+    let mut anew = told(&request);
+    anew.sort_unstable();
+    assert_eq!(anew, [(0, 15), (1, 0)]);
+}
+
+#[test]
+fn a_session_is_told_of_a_new_size() {
+    let mut rig = Rig::new(FetchConfig::default());
+    rig.handle(Input::Cluster(cluster(&[(1, 5); 40])));
+    rig.assign(&[0], Start::At(0));
+    let (token, ..) = rig.take_fetch();
+    rig.reply_fetch(token, 77, vec![with_records(0, plain_batch(0, 1, 5))]);
+    let (token, _, request) = rig.take_fetch();
+    assert_eq!(request.topics[0].partitions[0].partition_max_bytes, 1 << 20);
+    rig.assign(&(1..40).collect::<Vec<_>>(), Start::At(0));
+    rig.reply_fetch(token, 77, vec![]);
+    let (_, _, request) = rig.take_fetch();
+    assert_eq!((request.session_id, told(&request).len()), (77, 40));
+    assert!(request.topics[0].partitions.iter().all(|asked| asked.partition_max_bytes == 256 << 10));
+}
